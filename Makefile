@@ -1,0 +1,77 @@
+# Needs GNU make and Python 3.11 or newer; `make help` lists the targets.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check -qq
+
+# An installation is marked by a file that names its Python, so that another PYTHON sets up anew.
+VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
+DEMO := $(VENV)/.installed-$(VERSION)
+DEV := $(DEMO)-dev
+BROKEN := $(if $(wildcard $(PY)),,FORCE)
+
+.PHONY: help demo test test-reference lint format clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "PYTHON=... chooses the interpreter that $(VENV) is made with, now $(PYTHON)."
+
+demo: $(DEMO) ## train a small model, score it and translate with it, in minutes
+	$(PY) experiments/demo.py
+
+test: lint ## run the linter and the tests
+	$(PY) -m pytest -q
+
+test-reference: $(DEV) ## compare with an independent implementation in PyTorch
+	$(PY) tests/reference/install.py '$(TORCH)'
+	$(PY) -m pytest -q -m reference
+
+lint: $(DEV) ## check style and formatting
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+format: $(DEV) ## repair style and formatting
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+clean: ## remove the environment and all caches, but no runs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DEMO): setup.cfg pyproject.toml $(BROKEN)
+	@$(call install,.)
+	@touch $@
+
+$(DEV): setup.cfg pyproject.toml $(BROKEN)
+	@$(call install,.[dev])
+	@touch $(DEMO) $@
+
+# Installs $(1), the project with or without an extra, into .venv; makes that first unless there is
+# one of the same Python.
+define install
+	set -e; \
+	if [ -z '$(VERSION)' ]; then \
+	    echo "error: $(PYTHON) does not run; name a Python of 3.11 or newer, for example" \
+	        "PYTHON=/usr/bin/python3 or, of pyenv, PYTHON=\$$(pyenv root)/versions/3.12.1/bin/python." >&2; \
+	    exit 2; \
+	elif ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	    echo "error: $(PYTHON) is Python $(VERSION), and 3.11 or newer is needed; name one, for" \
+	        "example PYTHON=python3.12." >&2; \
+	    exit 2; \
+	elif ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "error: $(PYTHON) cannot make virtual environments; install its venv module (Debian" \
+	        "and Ubuntu: apt install python3-venv)." >&2; \
+	    exit 2; \
+	fi; \
+	if ! $(PY) -c 'import pip, platform; assert platform.python_version() == "$(VERSION)"' \
+	    2>/dev/null; then \
+	    rm -rf $(VENV); \
+	    $(PYTHON) -m venv $(VENV); \
+	fi; \
+	echo "Installing the dependencies into $(VENV) (Python $(VERSION)); it takes about a minute."; \
+	$(PIP) install --editable '$(1)'
+endef
