@@ -1,0 +1,85 @@
+"""Packed rows: everything in exactly once, nothing too long, next to no padding."""
+
+import numpy as np
+import pytest
+from test_batching import assert_exact, like_captions
+
+from transformer.data.batching import Shape
+from transformer.data.packing import Packing
+from transformer.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("n", "row_length", "batch_tokens"), [(1, 60, 100), (50, 70, 300), (4000, 100, 4000)]
+)
+def test_every_pair_is_in_one_row_that_has_room(n, row_length, batch_tokens):
+    source, target = like_captions(n)
+    packing = Packing(source, target, batch_tokens, row_length)
+    [shape] = packing.shapes
+    assert max(shape[:2]) <= row_length
+    assert shape.rows * max(shape[:2]) <= batch_tokens
+    for rng in (None, np.random.default_rng(1)):
+        assert_exact(packing, packing.epoch(rng), source, target)
+
+
+@pytest.mark.parametrize("row_length", [100, 128, 256])
+def test_padding_of_a_caption_corpus_is_at_most_three_percent(row_length):
+    source, target = like_captions(29_000)
+    packing = Packing(source, target, 4096, row_length, row_multiple=8)
+    assert packing.padding.share <= 0.03
+
+
+def test_sides_of_different_length_get_rows_in_proportion():
+    source = np.full(96, 4)
+    packing = Packing(source, source * 2, batch_tokens=64, row_length=16)
+    assert packing.shapes == (Shape(8, 16, 4),)
+    assert packing.padding == (96 * 12, 96 * 12)
+
+
+def test_the_shorter_side_still_holds_its_longest_sentence():
+    source = np.array([9] + [2] * 30)
+    target = np.array([9] + [6] * 30)
+    packing = Packing(source, target, batch_tokens=100, row_length=18)
+    assert packing.shapes[0][:2] == (9, 18)
+    assert_exact(packing, packing.epoch(None), source, target)
+
+
+def test_rows_by_hand():
+    # 6 + 4 fill a row of 10 and 5 + 5 another, so that no cell is left over.
+    lengths = np.array([5, 4, 6, 5])
+    packing = Packing(lengths, lengths, batch_tokens=20, row_length=10)
+    assert packing.shapes == (Shape(10, 10, 2),)
+    _, pairs, rows = packing.epoch(None).batch(0)
+    assert {tuple(sorted(pairs[rows == row].tolist())) for row in (0, 1)} == {(0, 3), (1, 2)}
+
+
+def test_epochs_differ_and_are_repeatable():
+    source, target = like_captions(2000)
+    packing = Packing(source, target, 1000, 100)
+    once, again, other = (packing.epoch(np.random.default_rng([0, e])) for e in (0, 0, 1))
+    assert np.array_equal(once.pairs, again.pairs)
+    assert np.array_equal(once.rows, again.rows)
+    company = [
+        {tuple(np.sort(plan.batch(i).pairs)) for i in range(packing.num_batches)}
+        for plan in (once, other)
+    ]
+    assert company[0].isdisjoint(company[1])
+    rows = [
+        set(map(tuple, np.split(p.pairs, np.flatnonzero(np.diff(p.rows)) + 1)))
+        for p in (once, other)
+    ]
+    assert len(rows[0] & rows[1]) < 0.2 * len(rows[0])  # other sentences share a row, too
+
+
+def test_budget_below_one_row():
+    lengths = np.array([5, 5])
+    with pytest.raises(UserError, match=r"batch_tokens is 9, but 1 rows.*10 tokens need 10"):
+        Packing(lengths, lengths, batch_tokens=9, row_length=10)
+
+
+def test_half_a_million_pairs_take_seconds():
+    source, target = like_captions(500_000)
+    packing = Packing(source, target, 25_000, 256, row_multiple=8)
+    plan = packing.epoch(np.random.default_rng(0))
+    assert np.array_equal(np.sort(plan.pairs), np.arange(500_000))
+    assert packing.padding.share <= 0.01

@@ -1,0 +1,258 @@
+"""Grain: corpus -> ids -> batches, one shard a host, with a position that can be saved.
+
+Batch i of training, for i = 0, 1, 2, ... without end, is a pure function of (seed, i): the i-th
+batch of epoch 0, and so on, since all epochs have equally many batches. The position of the
+stream is therefore the number of batches taken, whatever the number of hosts. (The order is numpy's
+to draw: another version of numpy may shuffle differently.)
+"""
+
+import itertools
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+
+from transformer.config import DataConfig
+from transformer.data.batching import (
+    Batch,
+    BatchPlan,
+    Buckets,
+    EpochPlan,
+    Padding,
+    Shape,
+)
+from transformer.data.corpus import Corpus, keep_pairs
+from transformer.data.packing import Packing
+from transformer.data.tokenizer import BOS, EOS, PAD, Sentences, Tokenizer, ranges
+from transformer.errors import UserError
+
+_EVAL_SHAPES = 4  # each is compiled, for a pass over a few thousand pairs
+_ENCODE_AT_ONCE = 10_000
+_READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=16)
+
+
+class TrainData:
+    """Training pairs as batches: shuffled, sharded, resumable, without end.
+
+    Attributes:
+      shapes: of the batches; one train step is compiled for each.
+      steps_per_epoch: batches in which every pair occurs exactly once.
+      num_pairs: pairs kept.
+      dropped: number of pairs left out, by reason.
+      padding: tokens and cells of an epoch, the same for every epoch.
+    """
+
+    def __init__(
+        self,
+        source: Sentences,
+        target: Sentences,
+        batcher: Buckets | Packing,
+        seed: int,
+        dropped: dict[str, int],
+    ):
+        """See `build_train_data`."""
+        self._source, self._target, self._batcher, self._seed = source, target, batcher, seed
+        self.shapes: tuple[Shape, ...] = batcher.shapes
+        self.steps_per_epoch: int = batcher.num_batches
+        self.num_pairs = len(source.lengths)
+        self.dropped = dropped
+        self.padding: Padding = batcher.padding
+
+    def iterator(
+        self, process_index: int = 0, process_count: int = 1
+    ) -> grain.DatasetIterator[Batch]:
+        """Batches from the first step on; row block `process_index` of `process_count` of each.
+
+        `get_state()` is a small JSON-able dict, the same on every host; `set_state` continues
+        with exactly the batches that would have followed, on any number of hosts.
+
+        Raises:
+          ValueError: the rows of a shape cannot be shared by so many processes.
+        """
+        for shape in self.shapes:
+            if shape.rows % process_count:
+                raise ValueError(f"{process_count} processes cannot share {shape.rows} rows.")
+        stream = _Stream(self, (process_index, process_count))
+        return iter(grain.MapDataset.source(stream).to_iter_dataset(_READ_OPTIONS))
+
+    def epoch_plan(self, epoch: int) -> EpochPlan:
+        """The batches of an epoch, by number of pair: a pure function of (seed, epoch)."""
+        return self._batcher.epoch(np.random.default_rng([self._seed, epoch]))
+
+    def batch(self, plan: EpochPlan, index: int, shard: tuple[int, int] = (0, 1)) -> Batch:
+        """The arrays of one batch of an epoch's plan, or of one shard of its rows."""
+        packed = isinstance(self._batcher, Packing)
+        return fill(plan.batch(index), self._source, self._target, packed, shard)
+
+
+class EvalData:
+    """Validation pairs as batches: every pair exactly once, always in the same order.
+
+    Attributes:
+      shapes: of the batches; one evaluation step is compiled for each.
+      num_pairs: pairs in the batches.
+      dropped: number of pairs left out, by reason.
+      padding: tokens and cells of one pass.
+    """
+
+    def __init__(
+        self, source: Sentences, target: Sentences, batcher: Buckets, dropped: dict[str, int]
+    ):
+        """See `build_eval_data`."""
+        self._source, self._target, self._plan = source, target, batcher.epoch(None)
+        self.shapes: tuple[Shape, ...] = batcher.shapes
+        self.num_pairs = len(source.lengths)
+        self.dropped = dropped
+        self.padding: Padding = batcher.padding
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._plan.starts)
+
+    def batches(self, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
+        """One pass; row block `process_index` of `process_count` of each batch."""
+        shard = (process_index, process_count)
+        for i in range(len(self)):
+            yield fill(self._plan.batch(i), self._source, self._target, False, shard)
+
+
+def build_train_data(
+    config: DataConfig, tokenizer: Tokenizer, corpus: Corpus, seed: int, row_multiple: int = 8
+) -> TrainData:
+    """Tokenises, filters and plans the training pairs.
+
+    Args:
+      config: `max_length`, `max_length_ratio`, `batch_tokens` and `packing` are read.
+      tokenizer: of both languages.
+      corpus: the training text.
+      seed: of the order.
+      row_multiple: the rows of every batch are a multiple of it, so that devices, hosts and
+        accumulated micro-batches can share them.
+
+    Raises:
+      UserError: no pair passes the filters, or `batch_tokens` is too small for the longest.
+    """
+    source, target = encode(tokenizer, corpus.source), encode(tokenizer, corpus.target)
+    source, target, dropped = _filtered(source, target, config.max_length, config.max_length_ratio)
+    lengths = source.lengths, target.lengths
+    if config.packing:
+        batcher = Packing(*lengths, config.batch_tokens, config.max_length, row_multiple)
+    else:
+        batcher = Buckets(*lengths, config.batch_tokens, row_multiple)
+    return TrainData(source, target, batcher, seed, dropped)
+
+
+def build_eval_data(
+    config: DataConfig, tokenizer: Tokenizer, corpus: Corpus, row_multiple: int = 8
+) -> EvalData:
+    """Tokenises and plans validation pairs, never packed, in at most four shapes.
+
+    Pairs with an empty side or more than `max_length` tokens have no part in the loss; `dropped`
+    counts them. They still are translated for BLEU, which does not go through here.
+
+    Raises:
+      UserError: no pair is left, or `batch_tokens` is too small for the longest.
+    """
+    source, target = encode(tokenizer, corpus.source), encode(tokenizer, corpus.target)
+    source, target, dropped = _filtered(source, target, config.max_length, float("inf"))
+    batcher = Buckets(
+        source.lengths, target.lengths, config.batch_tokens, row_multiple, _EVAL_SHAPES
+    )
+    return EvalData(source, target, batcher, dropped)
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Sentences:
+    """Ids of all texts, each ended by EOS, in the smallest unsigned type that holds them."""
+    dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
+    ids, lengths = [], [0]
+    stream = iter(texts)
+    while chunk := list(itertools.islice(stream, _ENCODE_AT_ONCE)):
+        encoded = [[*sentence, EOS] for sentence in tokenizer.encode(chunk)]
+        lengths.extend(map(len, encoded))
+        ids.append(np.fromiter(itertools.chain.from_iterable(encoded), dtype))
+    return Sentences(np.concatenate(ids), np.cumsum(lengths))
+
+
+def _filtered(source: Sentences, target: Sentences, max_length: int, max_length_ratio: float):
+    keep, dropped = keep_pairs(source.lengths, target.lengths, max_length, max_length_ratio)
+    if not keep.any():
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
+        raise UserError(
+            f"No sentence pair is left ({reasons}); raise config.data.max_length ({max_length}) "
+            "or check the text."
+        )
+    indices = np.flatnonzero(keep)
+    return source.take(indices), target.take(indices), dropped
+
+
+def fill(
+    plan: BatchPlan,
+    source: Sentences,
+    target: Sentences,
+    packed: bool,
+    shard: tuple[int, int] = (0, 1),
+) -> Batch:
+    """The arrays of a planned batch, or shard k of n of its rows: k B/n up to (k + 1) B/n."""
+    index, count = shard
+    if plan.shape.rows % count:
+        raise ValueError(f"{plan.shape.rows} rows cannot be shared by {count} processes.")
+    rows = plan.shape.rows // count
+    own = slice(*np.searchsorted(plan.rows, [index * rows, (index + 1) * rows]))
+    pairs, row_of = plan.pairs[own], plan.rows[own] - index * rows
+    ids, segments, positions, _ = _fill_side(
+        source, pairs, row_of, (rows, plan.shape.source_length)
+    )
+    out, target_segments, target_positions, cells = _fill_side(
+        target, pairs, row_of, (rows, plan.shape.target_length)
+    )
+    target_in = np.zeros_like(out)
+    target_in.flat[cells[1:]] = out.flat[cells[:-1]]
+    target_in[(target_positions == 0) & (target_segments > 0)] = BOS
+    return Batch(
+        source=ids,
+        source_segments=segments,
+        source_positions=positions if packed else None,
+        target_in=target_in,
+        target_out=out,
+        target_segments=target_segments,
+        target_positions=target_positions if packed else None,
+    )
+
+
+def _fill_side(sentences: Sentences, pairs: np.ndarray, row_of: np.ndarray, shape: tuple[int, int]):
+    """(ids, segments, positions) of `shape`, and the flat cells taken, in order."""
+    starts = sentences.offsets[pairs]
+    lengths = sentences.offsets[pairs + 1] - starts
+    first = np.searchsorted(row_of, row_of)  # of the pairs in the same row
+    before = np.cumsum(lengths) - lengths
+    cells = ranges(row_of * shape[1] + before - before[first], lengths)
+    ids, segments, positions = (np.full(shape, PAD, np.int32) for _ in range(3))
+    ids.flat[cells] = sentences.ids[ranges(starts, lengths)]
+    segments.flat[cells] = np.repeat(np.arange(len(pairs)) - first + 1, lengths)
+    positions.flat[cells] = ranges(np.zeros_like(lengths), lengths)
+    return ids, segments, positions, cells
+
+
+class _Stream:
+    """Grain's random-access source: batch i of an endless training."""
+
+    def __init__(self, data: TrainData, shard: tuple[int, int]):
+        self._data, self._shard = data, shard
+        self._plans: dict[int, EpochPlan] = {}
+        self._lock = threading.Lock()  # of prefetching threads, one makes an epoch's plan
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: int) -> Batch:
+        epoch, offset = divmod(index, self._data.steps_per_epoch)
+        return self._data.batch(self._plan(epoch), offset, self._shard)
+
+    def _plan(self, epoch: int) -> EpochPlan:
+        with self._lock:
+            if epoch not in self._plans:
+                recent = {e: p for e, p in self._plans.items() if e == epoch - 1}
+                self._plans = recent | {epoch: self._data.epoch_plan(epoch)}
+            return self._plans[epoch]
