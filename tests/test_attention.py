@@ -1,0 +1,83 @@
+"""Equation 1 and multi-head attention by hand, masks, and the cache."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from tests.helpers import small_model
+from transformer.model.attention import (
+    KeysValues,
+    MultiHeadAttention,
+    attention_mask,
+    dot_product_attention,
+)
+
+
+def test_equation_1_by_hand():
+    # d_k = 4, so scores are halved: (2 ln 3) / 2 = ln 3 and 0; softmax 3/4, 1/4.
+    query = jnp.array([2.0, 0, 0, 0]).reshape(1, 1, 1, 4)
+    key = jnp.array([[np.log(3.0), 5, 5, 5], [0, 7, 7, 7]]).reshape(1, 2, 1, 4)
+    value = jnp.array([[4.0, 0], [0, 8]]).reshape(1, 2, 1, 2)
+    np.testing.assert_allclose(
+        dot_product_attention(query, key, value)[0, 0, 0], [3.0, 2.0], rtol=1e-6
+    )
+    mask = jnp.array([False, True]).reshape(1, 1, 1, 2)
+    np.testing.assert_allclose(dot_product_attention(query, key, value, mask)[0, 0, 0], [0.0, 8.0])
+
+
+def test_multi_head_attention_by_hand():
+    attention = MultiHeadAttention(small_model(d_model=2, num_heads=2, d_k=1, d_v=1), nnx.Rngs(0))
+    # Head 1: queries 1, 0; keys 0, ln 3; values 4, 8. Head 2: queries 0, 0; values 2, 0.
+    attention.query[...] = jnp.array([[[1.0], [0.0]], [[0.0], [0.0]]])
+    attention.key[...] = jnp.array([[[0.0], [0.0]], [[np.log(3.0)], [0.0]]])
+    attention.value[...] = jnp.array([[[4.0], [2.0]], [[8.0], [0.0]]])
+    attention.output[...] = jnp.array([[[1.0, 0.0]], [[10.0, 1.0]]])
+    x = jnp.eye(2)[None]
+    # Head 1: (4 + 3 x 8) / 4 = 7 and (4 + 8) / 2 = 6. Head 2: (2 + 0) / 2 = 1, twice.
+    output = attention(x, attention.keys_values(x), None)
+    np.testing.assert_allclose(output[0], [[7 + 10, 1], [6 + 10, 1]], rtol=1e-6)
+
+
+def test_projections_have_no_bias():
+    attention = MultiHeadAttention(small_model(), nnx.Rngs(0))
+    zeros = jnp.zeros((1, 3, 16))
+    np.testing.assert_array_equal(attention(zeros, attention.keys_values(zeros), None), zeros)
+
+
+def test_masks():
+    key_segments = jnp.array([[1, 1, 2, 0]])
+    np.testing.assert_array_equal(attention_mask(key_segments)[0, 0], [[1, 1, 1, 0]])
+    np.testing.assert_array_equal(
+        attention_mask(key_segments, key_segments)[0, 0],
+        [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]],
+    )
+    np.testing.assert_array_equal(
+        attention_mask(key_segments, key_segments, causal=True)[0, 0],
+        [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]],
+    )
+
+
+def test_a_query_that_may_attend_nothing_stays_finite():
+    query = key = value = jnp.ones((1, 1, 1, 2))
+    mask = jnp.zeros((1, 1, 1, 1), bool)
+    gradient = jax.grad(lambda q: dot_product_attention(q, key, value, mask).sum())(query)
+    assert np.isfinite(gradient).all()
+
+
+def test_softmax_is_in_float32():
+    """With bfloat16 scores the two largest of these would tie."""
+    query = jnp.full((1, 1, 1, 1), 1, jnp.bfloat16)
+    key = jnp.array([256.0, 255.0]).astype(jnp.bfloat16).reshape(1, 2, 1, 1)
+    value = jnp.array([1.0, 0.0]).astype(jnp.bfloat16).reshape(1, 2, 1, 1)
+    output = dot_product_attention(query, key, value)
+    assert output.dtype == jnp.bfloat16
+    np.testing.assert_allclose(float(output[0, 0, 0, 0]), 1 / (1 + np.exp(-1)), atol=4e-3)
+
+
+def test_cache_write():
+    cache = KeysValues(jnp.zeros((1, 2, 3, 1, 2)), jnp.zeros((1, 2, 3, 1, 2)))
+    new = KeysValues(jnp.ones((1, 2, 1, 1, 2)), 2 * jnp.ones((1, 2, 1, 1, 2)))
+    written = cache.write(jnp.asarray(1), new)
+    np.testing.assert_array_equal(written.keys[0, 0, :, 0, 0], [0, 1, 0])
+    np.testing.assert_array_equal(written.values[0, 1, :, 0, 1], [0, 2, 0])

@@ -1,0 +1,203 @@
+"""The whole model: causality, padding, the cache, packing, switches, parameter counts."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import base, big
+from tests.helpers import VOCAB_SIZE, logits, make_model, random_ids, segments
+from transformer.config import from_dict
+from transformer.model.encoder_decoder import Transformer, logical_axes, split
+from transformer.sharding import RULES
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+def test_causality_by_gradient():
+    """The logits at t depend on decoder inputs up to t, and on every word of the source.
+
+    With a word of its own at every position, the gradient of an embedding's row tells whether the
+    position was seen.
+    """
+    model = make_model(tie_embeddings="none")
+    graphdef, params = split(model)
+    source, target = jnp.array([[9, 10, 11, 12]]), jnp.array([[1, 4, 5, 6, 7, 8]])
+    ones = jnp.ones((1, 6), jnp.int32)
+
+    def of_embeddings(target_rows, source_rows):
+        changed = jax.tree.map(lambda x: x, params)
+        changed["target_embedding"]["matrix"] = target_rows
+        changed["own_source_embedding"]["matrix"] = source_rows
+        return logits(nnx.merge(graphdef, changed), source, ones[:, :4], target, ones)[0, :, 3]
+
+    by_target, by_source = jax.jit(jax.jacobian(of_embeddings, argnums=(0, 1)))(
+        params["target_embedding"]["matrix"], params["own_source_embedding"]["matrix"]
+    )
+    seen = jnp.abs(by_target[:, target[0]]).max(-1) > 0  # [T out, T in]
+    np.testing.assert_array_equal(seen, np.tril(np.ones((6, 6), bool)))
+    assert (jnp.abs(by_source[:, source[0]]).max(-1) > 0).all()
+
+
+def test_padding_changes_nothing(model):
+    """Neither what stands in padding, nor how much of it there is."""
+    source, target = random_ids(1, 2, 4), random_ids(2, 2, 3)
+    reference = logits(model, source, segments(4, 3, width=4), target, segments(3, 2, width=3))
+    wide_source = jnp.concatenate([source, random_ids(3, 2, 5)], axis=1)
+    wide_target = jnp.concatenate([target, random_ids(4, 2, 2)], axis=1)
+    wide_source = wide_source.at[1, 3].set(12)
+    wide_target = wide_target.at[1, 2].set(12)
+    padded = logits(
+        model, wide_source, segments(4, 3, width=9), wide_target, segments(3, 2, width=5)
+    )
+    np.testing.assert_allclose(padded[0, :3], reference[0], atol=1e-5)
+    np.testing.assert_allclose(padded[1, :2], reference[1, :2], atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
+def test_cached_steps_equal_teacher_forcing(norm, positions):
+    model = make_model(norm=norm, positions=positions)
+    beams = 3
+    source, source_segments = random_ids(1, 2, 5), segments(5, 3, width=5)
+    target = random_ids(2, 2 * beams, 6)  # a target of its own for every hypothesis
+    reference = logits(
+        model,
+        jnp.repeat(source, beams, 0),
+        jnp.repeat(source_segments, beams, 0),
+        target,
+        jnp.ones_like(target),
+    ).reshape(2, beams, 6, VOCAB_SIZE)
+
+    graphdef, params = split(model)
+
+    @jax.jit
+    def start(params):
+        model = nnx.merge(graphdef, params)
+        memory = model.encode(source, source_segments)
+        return model.start_decoding(memory, source_segments, beams, 9)
+
+    @jax.jit
+    def step(params, tokens, position, cache):
+        return nnx.merge(graphdef, params).decode_step(tokens, position, cache, context)
+
+    context, cache = start(params)
+    for position in range(6):
+        tokens = target[:, position].reshape(2, beams)
+        found, cache = step(params, tokens, jnp.asarray(position), cache)
+        np.testing.assert_allclose(found, reference[:, :, position], atol=1e-5)
+
+
+def test_packed_rows_equal_rows_of_their_own(model):
+    """No sentence sees its neighbour: two pairs in one row, and each in a row of its own."""
+    source, target = random_ids(1, 1, 7), random_ids(2, 1, 8)
+    packed = logits(
+        model,
+        source,
+        jnp.array([[1, 1, 1, 2, 2, 2, 0]]),
+        target,
+        jnp.array([[1, 1, 2, 2, 2, 2, 2, 0]]),
+        source_positions=jnp.array([[0, 1, 2, 0, 1, 2, 0]]),
+        target_positions=jnp.array([[0, 1, 0, 1, 2, 3, 4, 0]]),
+    )
+    first = logits(model, source[:, :3], segments(3, width=3), target[:, :2], segments(2, width=2))
+    second = logits(
+        model, source[:, 3:6], segments(3, width=3), target[:, 2:7], segments(5, width=5)
+    )
+    np.testing.assert_allclose(packed[:, :2], first, atol=1e-5)
+    np.testing.assert_allclose(packed[:, 2:7], second, atol=1e-5)
+
+
+def test_dropout_follows_the_key(model):
+    source = random_ids(1, 2, 4)
+    arguments = (source, jnp.ones_like(source), source, jnp.ones_like(source))
+    one, same, other = (
+        logits(model, *arguments, dropout_key=jax.random.key(seed)) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert not np.allclose(one, other)
+    assert not np.allclose(one, logits(model, *arguments))
+
+
+def test_each_dropout_rate_is_used_where_it_belongs():
+    source = random_ids(1, 2, 4)
+    arguments = (source, jnp.ones_like(source), source, jnp.ones_like(source))
+    off = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0, "feed_forward_dropout_rate": 0.0}
+    key = jax.random.key(0)
+    plain = logits(make_model(**off), *arguments)
+    np.testing.assert_array_equal(logits(make_model(**off), *arguments, dropout_key=key), plain)
+    for name in off:
+        model = make_model(**(off | {name: 0.4}))
+        assert not np.allclose(logits(model, *arguments, dropout_key=key), plain), name
+
+
+def test_rematerialisation_changes_no_number():
+    source = random_ids(1, 2, 4)
+    ones = jnp.ones_like(source)
+
+    def gradient(remat):
+        graphdef, params = split(make_model(remat=remat, num_layers=1))
+
+        def loss(params):
+            model = nnx.merge(graphdef, params)
+            return jnp.sum(model(source, ones, source, ones, dropout_key=jax.random.key(0)) ** 3)
+
+        traced = jax.jit(jax.grad(loss)).trace(params)
+        assert ("remat" in str(traced.jaxpr)) == remat
+        return traced.lower().compile()(params)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradient(False), gradient(True)
+    )
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(model):
+    half = make_model(dtype="bfloat16")
+    assert {str(p.dtype) for p in jax.tree.leaves(split(half)[1])} == {"float32"}
+    source = random_ids(1, 2, 4)
+    arguments = (source, jnp.ones_like(source), source, jnp.ones_like(source))
+    assert nnx.eval_shape(half, *arguments).dtype == jnp.bfloat16
+    found = logits(half, *arguments)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, logits(model, *arguments), atol=0.1)
+
+
+@pytest.mark.parametrize(("tie", "matrices"), [("all", 1), ("decoder", 2), ("none", 3)])
+def test_tying_decides_the_number_of_matrices(tie, matrices):
+    _, params = split(make_model(tie_embeddings=tie))
+    shapes = [p.shape for p in jax.tree.leaves(params)]
+    assert shapes.count((VOCAB_SIZE, 16)) == matrices
+
+
+def parameter_count(config, vocab_size):
+    model = nnx.eval_shape(lambda: Transformer(config.model, vocab_size, nnx.Rngs(0)))
+    return sum(math.prod(p.shape) for p in jax.tree.leaves(split(model)[1]))
+
+
+def test_parameter_counts_of_base_and_big():
+    """Worked out from Figure 1: V d, attention 4 d^2 (3 a layer pair), FFN 2 d f + f + d, norms."""
+    for module, d, f in ((base, 512, 2048), (big, 1024, 4096)):
+        feed_forward = 2 * d * f + f + d
+        encoder = 4 * d * d + feed_forward + 2 * 2 * d
+        decoder = 8 * d * d + feed_forward + 3 * 2 * d
+        expected = 37_000 * d + 6 * (encoder + decoder)
+        assert parameter_count(from_dict(module.get_config()), 37_000) == expected
+    assert parameter_count(from_dict(base.get_config()), 37_000) == 63_045_632
+    assert parameter_count(from_dict(big.get_config()), 37_000) == 214_171_648
+
+
+def test_every_parameter_names_its_axes(model):
+    _, params = split(model)
+    axes = logical_axes(model)
+
+    def check(param, names):
+        assert len(names) == param.ndim
+        assert set(names) <= set(RULES)
+
+    jax.tree.map(check, params, axes)

@@ -1,0 +1,77 @@
+"""Feed-forward, positions, layer normalisation and dropout, by hand-computed numbers."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.helpers import small_model
+from transformer.model.layers import (
+    Embedding,
+    FeedForward,
+    LayerNorm,
+    Positions,
+    Residual,
+    sinusoidal_positions,
+)
+
+
+def test_equation_2_by_hand():
+    layer = FeedForward(small_model(d_model=2, d_ff=2), nnx.Rngs(0))
+    layer.w1[...] = jnp.eye(2)
+    layer.b1[...] = jnp.array([0.5, 1.0])
+    layer.w2[...] = jnp.array([[2.0, 1.0], [5.0, 5.0]])
+    layer.b2[...] = jnp.array([0.0, -1.0])
+    # max(0, (1.5, -1)) = (1.5, 0)
+    np.testing.assert_allclose(layer(jnp.array([[[1.0, -2.0]]]))[0, 0], [3.0, 0.5])
+
+
+def test_sinusoids_by_hand():
+    table = sinusoidal_positions(3, 4)
+    np.testing.assert_allclose(table[0], [0, 1, 0, 1])
+    # 10000^(2 / 4) = 100
+    expected = [np.sin(2), np.cos(2), np.sin(0.02), np.cos(0.02)]
+    np.testing.assert_allclose(table[2], expected, rtol=1e-6)
+
+
+def test_a_shift_is_a_rotation_of_the_sinusoids():
+    """Section 3.5: PE(pos + k) is a linear function of PE(pos), here for k = 5."""
+    table = sinusoidal_positions(40, 8).astype(np.float64)
+    for pair in range(4):
+        angle = 5 * 10_000 ** (-2 * pair / 8)
+        rotation = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        columns = table[:, 2 * pair : 2 * pair + 2]
+        np.testing.assert_allclose(columns[5:], columns[:-5] @ rotation, atol=1e-6)
+
+
+def test_learned_positions():
+    layer = Positions(small_model(positions="learned", max_positions=5), nnx.Rngs(0))
+    np.testing.assert_array_equal(layer(3), layer.learned[:3])
+    with pytest.raises(ValueError, match="6 positions, but only 5"):
+        layer(6)
+
+
+def test_layer_norm_by_hand():
+    layer = LayerNorm(2, nnx.Rngs(0))
+    layer.scale[...] = jnp.array([3.0, 4.0])
+    layer.bias[...] = jnp.array([0.0, 1.0])
+    # Mean 2 and variance 1.
+    np.testing.assert_allclose(layer(jnp.array([[1.0, 3.0]]))[0], [-3.0, 5.0], rtol=1e-5)
+
+
+def test_post_and_pre_norm():
+    x, output = jnp.array([[[1.0, 2.0]]]), jnp.array([[[0.0, 2.0]]])
+    post = Residual(small_model(d_model=2, norm="post"), nnx.Rngs(0))
+    np.testing.assert_array_equal(post.enter(x), x)
+    np.testing.assert_allclose(post.leave(x, output)[0, 0], [-1, 1], rtol=1e-5)
+    pre = Residual(small_model(d_model=2, norm="pre"), nnx.Rngs(0))
+    np.testing.assert_allclose(pre.enter(x)[0, 0], [-1, 1], rtol=1e-5)
+    np.testing.assert_array_equal(pre.leave(x, output), x + output)
+
+
+def test_embedding_is_scaled_and_tied():
+    layer = Embedding(small_model(d_model=4), 3, nnx.Rngs(0))
+    matrix = jnp.arange(12.0).reshape(3, 4)
+    layer.matrix[...] = matrix
+    np.testing.assert_array_equal(layer(jnp.array([[2]]))[0, 0], matrix[2] * 2)  # sqrt(4)
+    np.testing.assert_array_equal(layer.logits(jnp.ones((1, 1, 4)))[0, 0], matrix.sum(1))

@@ -1,0 +1,125 @@
+"""Scaled dot-product and multi-head attention (section 3.2), with explicit keys and values.
+
+Keys and values are an argument of their own, so that one module serves self-attention,
+attention over the encoder's output, and decoding from a cache.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from transformer.config import ModelConfig
+from transformer.model.dropout import Seed, dropout
+from transformer.model.layers import weight
+
+
+class KeysValues(NamedTuple):
+    """Projected keys and values of one attention; also one layer's cache."""
+
+    keys: Float[Array, "*B S H K"]
+    values: Float[Array, "*B S H Kv"]
+
+    def write(self, position: Int[Array, ""], new: "KeysValues") -> "KeysValues":
+        """Replaces the entries that start at `position` on the S axis by `new`."""
+        return KeysValues(
+            *(
+                jax.lax.dynamic_update_slice_in_dim(old, update, position, axis=old.ndim - 3)
+                for old, update in zip(self, new, strict=True)
+            )
+        )
+
+
+def attention_mask(
+    key_segments: Int[Array, "B S"],
+    query_segments: Int[Array, "B T"] | None = None,
+    causal: bool = False,
+) -> Bool[Array, "B 1 #T S"]:
+    """Who may attend whom: the one place that makes masks. True = may attend.
+
+    Segment 0 is padding and never attended. With `query_segments` (packed rows) a query sees only
+    the keys of its own segment; without, every real key. `causal` hides later keys
+    (section 3.2.3) and asks for T = S.
+    """
+    mask = (key_segments > 0)[:, None, None, :]
+    if query_segments is not None:
+        mask &= query_segments[:, None, :, None] == key_segments[:, None, None, :]
+    if causal:
+        mask &= causal_mask(key_segments.shape[1])
+    return mask
+
+
+def causal_mask(length: int) -> Bool[Array, "1 1 T T"]:
+    """A position attends itself and what came before it.
+
+    It is all that the decoder needs in unpacked rows: padding follows the sentence, so that no
+    real position could see it.
+    """
+    return jnp.tril(jnp.ones((1, 1, length, length), bool))
+
+
+def dot_product_attention(
+    query: Float[Array, "*B T H K"],
+    key: Float[Array, "*B S H K"],
+    value: Float[Array, "*B S H Kv"],
+    mask: Bool[Array, "*#B #H #T S"] | None = None,
+    dropout_rate: float = 0.0,
+    seed: Seed | None = None,
+) -> Float[Array, "*B T H Kv"]:
+    """Equation 1: softmax(Q K^T / sqrt(d_k)) V, for each head; the softmax is in float32.
+
+    A query that may attend nothing (a row of padding) gets the mean of all values.
+    """
+    # Scaling the query is the same as scaling the scores, over fewer numbers.
+    query = query * query.shape[-1] ** -0.5
+    scores = jnp.einsum("...thk,...shk->...hts", query, key, preferred_element_type=jnp.float32)
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    weights = dropout(weights, dropout_rate, seed)
+    return jnp.einsum("...hts,...shk->...thk", weights, value)
+
+
+class MultiHeadAttention(nnx.Module):
+    """Section 3.2.2: h heads, each with its own projections W^Q, W^K, W^V; W^O joins them.
+
+    The projections have no bias, as in the paper's formulas.
+    """
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        d_model, heads, d_k, d_v = config.d_model, config.num_heads, config.d_k, config.d_v
+        into_heads = {"in_axis": 0, "out_axis": (1, 2)}
+        axes = ("embed", "heads", "head_dim")
+        self.query = weight(rngs, (d_model, heads, d_k), axes, **into_heads)
+        self.key = weight(rngs, (d_model, heads, d_k), axes, **into_heads)
+        self.value = weight(rngs, (d_model, heads, d_v), axes, **into_heads)
+        self.output = weight(
+            rngs,
+            (heads, d_v, d_model),
+            ("heads", "head_dim", "embed"),
+            in_axis=(0, 1),
+            out_axis=2,
+        )
+        self.dropout_rate = config.attention_dropout_rate
+        self.dtype = jnp.dtype(config.dtype)
+
+    def keys_values(self, x: Float[Array, "*B S D"]) -> KeysValues:
+        """X W^K and X W^V of all heads."""
+        return KeysValues(
+            jnp.einsum("...sd,dhk->...shk", x, self.key[...].astype(self.dtype)),
+            jnp.einsum("...sd,dhk->...shk", x, self.value[...].astype(self.dtype)),
+        )
+
+    def __call__(
+        self,
+        x: Float[Array, "*B T D"],
+        keys_values: KeysValues,
+        mask: Bool[Array, "*#B #H #T S"] | None,
+        seed: Seed | None = None,
+    ) -> Float[Array, "*B T D"]:
+        """Attends from `x` over `keys_values`; nothing is dropped without a `seed`."""
+        query = jnp.einsum("...td,dhk->...thk", x, self.query[...].astype(self.dtype))
+        heads = dot_product_attention(query, *keys_values, mask, self.dropout_rate, seed)
+        return jnp.einsum("...thk,hkd->...td", heads, self.output[...].astype(self.dtype))

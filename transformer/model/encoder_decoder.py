@@ -1,0 +1,282 @@
+"""The encoder-decoder Transformer of Figure 1.
+
+    model = Transformer(config, vocab_size, nnx.Rngs(0))
+    graphdef, params = split(model)                  # once; params is a plain nested dict
+    hidden = nnx.merge(graphdef, params)(...)        # inside a pure function under jit
+
+Dropout is on where a `dropout_key` is passed; no module holds random state.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from transformer.config import ModelConfig
+from transformer.model.attention import KeysValues, MultiHeadAttention, attention_mask, causal_mask
+from transformer.model.dropout import Seed, dropout, make_seeds, split_seed
+from transformer.model.layers import (
+    Embedding,
+    FeedForward,
+    LayerNorm,
+    Positions,
+    Residual,
+)
+
+
+class EncoderLayer(nnx.Module):
+    """The left grey box of Figure 1."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.self_attention = MultiHeadAttention(config, rngs)
+        self.self_attention_residual = Residual(config, rngs)
+        self.feed_forward = FeedForward(config, rngs)
+        self.feed_forward_residual = Residual(config, rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "B S D"],
+        mask: Bool[Array, "B 1 #S S"],
+        seed: Seed | None = None,
+    ) -> Float[Array, "B S D"]:
+        """Self-attention, then feed-forward."""
+        attend, add_attended, feed, add_fed = split_seed(seed, 4)
+        y = self.self_attention_residual.enter(x)
+        y = self.self_attention(y, self.self_attention.keys_values(y), mask, attend)
+        x = self.self_attention_residual.leave(x, y, add_attended)
+        y = self.feed_forward(self.feed_forward_residual.enter(x), feed)
+        return self.feed_forward_residual.leave(x, y, add_fed)
+
+
+class DecoderLayer(nnx.Module):
+    """The right grey box of Figure 1."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.self_attention = MultiHeadAttention(config, rngs)
+        self.self_attention_residual = Residual(config, rngs)
+        self.cross_attention = MultiHeadAttention(config, rngs)
+        self.cross_attention_residual = Residual(config, rngs)
+        self.feed_forward = FeedForward(config, rngs)
+        self.feed_forward_residual = Residual(config, rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        memory: KeysValues,
+        self_mask: Bool[Array, "#B 1 T T"],
+        memory_mask: Bool[Array, "B 1 #T S"],
+        seed: Seed | None = None,
+    ) -> Float[Array, "B T D"]:
+        """Masked self-attention, attention over the encoder's output, feed-forward."""
+        attend, add_attended, *rest = split_seed(seed, 6)
+        y = self.self_attention_residual.enter(x)
+        y = self.self_attention(y, self.self_attention.keys_values(y), self_mask, attend)
+        x = self.self_attention_residual.leave(x, y, add_attended)
+        return self._after_self_attention(x, memory, memory_mask, rest)
+
+    def step(
+        self,
+        x: Float[Array, "B W D"],
+        position: Int[Array, ""],
+        cache: KeysValues,
+        memory: KeysValues,
+        memory_mask: Bool[Array, "B 1 1 S"],
+    ) -> tuple[Float[Array, "B W D"], KeysValues]:
+        """The same for one new position of W hypotheses a sentence.
+
+        `cache` holds [B W T H K] of the earlier positions. Towards the memory the W hypotheses
+        of a sentence stand where the T positions stand in training, so that its keys and values
+        are never repeated for them.
+        """
+        y = self.self_attention_residual.enter(x)[:, :, None]  # [B W 1 D]
+        cache = cache.write(position, self.self_attention.keys_values(y))
+        written = jnp.arange(cache.keys.shape[2]) <= position  # [T]
+        y = self.self_attention(y, cache, written[None, None, None, None, :])
+        x = self.self_attention_residual.leave(x, y[:, :, 0])
+        return self._after_self_attention(x, memory, memory_mask, split_seed(None, 4)), cache
+
+    def _after_self_attention(self, x, memory, memory_mask, seeds):
+        attend, add_attended, feed, add_fed = seeds
+        y = self.cross_attention_residual.enter(x)
+        y = self.cross_attention(y, memory, memory_mask, attend)
+        x = self.cross_attention_residual.leave(x, y, add_attended)
+        y = self.feed_forward(self.feed_forward_residual.enter(x), feed)
+        return self.feed_forward_residual.leave(x, y, add_fed)
+
+
+class DecodingContext(NamedTuple):
+    """What every decoding step reads and none changes; leading axis B, never repeated for beams."""
+
+    memory: list[KeysValues]  # a layer, [B S H K]
+    memory_mask: Bool[Array, "B 1 1 S"]
+    positions: Float[Array, "T D"]
+
+
+class Transformer(nnx.Module):
+    """Encoder, decoder, embeddings and the pre-softmax layer."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, rngs: nnx.Rngs):
+        self.config = config
+        self.vocab_size = vocab_size
+        # One module for each matrix there is: shared ones are read through source_embedding and
+        # output_embedding, for NNX must not meet the same variable under two names.
+        self.target_embedding = Embedding(config, vocab_size, rngs)
+        self.own_source_embedding = (
+            None if config.tie_embeddings == "all" else Embedding(config, vocab_size, rngs)
+        )
+        self.own_output_embedding = (
+            Embedding(config, vocab_size, rngs) if config.tie_embeddings == "none" else None
+        )
+        self.source_positions = Positions(config, rngs)
+        self.target_positions = Positions(config, rngs)
+        self.encoder = nnx.List([EncoderLayer(config, rngs) for _ in range(config.num_layers)])
+        self.decoder = nnx.List([DecoderLayer(config, rngs) for _ in range(config.num_layers)])
+        # Pre-norm leaves the stream itself unnormalised at the end of a stack.
+        pre = config.norm == "pre"
+        self.encoder_norm = LayerNorm(config.d_model, rngs) if pre else None
+        self.decoder_norm = LayerNorm(config.d_model, rngs) if pre else None
+
+    @property
+    def source_embedding(self) -> Embedding:
+        """The encoder's embedding, the target's own where all are tied."""
+        return self.own_source_embedding or self.target_embedding
+
+    @property
+    def output_embedding(self) -> Embedding:
+        """The pre-softmax layer, the target embedding unless nothing is tied."""
+        return self.own_output_embedding or self.target_embedding
+
+    def __call__(
+        self,
+        source: Int[Array, "B S"],
+        source_segments: Int[Array, "B S"],
+        target: Int[Array, "B T"],
+        target_segments: Int[Array, "B T"],
+        source_positions: Int[Array, "B S"] | None = None,
+        target_positions: Int[Array, "B T"] | None = None,
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """The decoder's output for the decoder inputs `target`; `logits` makes scores of it.
+
+        Segments number the sentences of a row from 1; 0 is padding. Positions are given for
+        packed rows only, and restart with each sentence.
+        """
+        encode_key, decode_key = (
+            (None, None) if dropout_key is None else jax.random.split(dropout_key)
+        )
+        memory = self.encode(source, source_segments, source_positions, encode_key)
+        if target_positions is None:
+            self_mask = causal_mask(target.shape[1])
+            memory_mask = attention_mask(source_segments)
+        else:
+            self_mask = attention_mask(target_segments, target_segments, causal=True)
+            memory_mask = attention_mask(source_segments, target_segments)
+        return self.decode(target, memory, self_mask, memory_mask, target_positions, decode_key)
+
+    def encode(
+        self,
+        source: Int[Array, "B S"],
+        source_segments: Int[Array, "B S"],
+        source_positions: Int[Array, "B S"] | None = None,
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B S D"]:
+        """The encoder's output. Positions are given for packed rows only."""
+        queries = None if source_positions is None else source_segments
+        mask = attention_mask(source_segments, queries)
+        embed_seed, *layer_seeds = make_seeds(dropout_key, 1 + len(self.encoder))
+        x = self.source_embedding(source)
+        x = self._add_positions(x, self.source_positions, source_positions, embed_seed)
+        for layer, layer_seed in zip(self.encoder, layer_seeds, strict=True):
+            x = self._run(layer, x, mask, layer_seed)
+        return x if self.encoder_norm is None else self.encoder_norm(x)
+
+    def decode(
+        self,
+        target: Int[Array, "B T"],
+        memory: Float[Array, "B S D"],
+        self_mask: Bool[Array, "#B 1 T T"],
+        memory_mask: Bool[Array, "B 1 #T S"],
+        target_positions: Int[Array, "B T"] | None = None,
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """The decoder's output at every position of `target`, which begins with BOS."""
+        embed_seed, *layer_seeds = make_seeds(dropout_key, 1 + len(self.decoder))
+        x = self.target_embedding(target)
+        x = self._add_positions(x, self.target_positions, target_positions, embed_seed)
+        for layer, layer_seed in zip(self.decoder, layer_seeds, strict=True):
+            keys_values = layer.cross_attention.keys_values(memory)
+            x = self._run(layer, x, keys_values, self_mask, memory_mask, layer_seed)
+        return x if self.decoder_norm is None else self.decoder_norm(x)
+
+    def logits(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
+        """Unnormalised log-probabilities of the next token, float32."""
+        return self.output_embedding.logits(x)
+
+    def start_decoding(
+        self,
+        memory: Float[Array, "B S D"],
+        source_segments: Int[Array, "B S"],
+        beam_size: int,
+        max_length: int,
+    ) -> tuple[DecodingContext, list[KeysValues]]:
+        """Cross-attention keys and values, computed once, and an empty cache of [B W T H K]."""
+        context = DecodingContext(
+            [layer.cross_attention.keys_values(memory) for layer in self.decoder],
+            attention_mask(source_segments),
+            jnp.asarray(self.target_positions(max_length)),
+        )
+        leading = (memory.shape[0], beam_size, max_length, self.config.num_heads)
+        empty = KeysValues(
+            jnp.zeros((*leading, self.config.d_k), memory.dtype),
+            jnp.zeros((*leading, self.config.d_v), memory.dtype),
+        )
+        return context, [empty] * len(self.decoder)
+
+    def decode_step(
+        self,
+        tokens: Int[Array, "B W"],
+        position: Int[Array, ""],
+        cache: list[KeysValues],
+        context: DecodingContext,
+    ) -> tuple[Float[Array, "B W V"], list[KeysValues]]:
+        """Logits of the token after `tokens`, which stand at `position` (BOS at 0)."""
+        x = self.target_embedding(tokens)
+        x = x + context.positions[position].astype(x.dtype)
+        new_cache = []
+        for layer, past, memory in zip(self.decoder, cache, context.memory, strict=True):
+            x, past = layer.step(x, position, past, memory, context.memory_mask)
+            new_cache.append(past)
+        x = x if self.decoder_norm is None else self.decoder_norm(x)
+        return self.logits(x), new_cache
+
+    def _add_positions(self, x, encoding, positions, seed):
+        """Section 5.4: dropout is applied to the sums of embeddings and positions."""
+        table = jnp.asarray(encoding(x.shape[1]), x.dtype)
+        x = x + (table if positions is None else jnp.take(table, positions, axis=0))
+        return dropout(x, self.config.dropout_rate, seed)
+
+    def _run(self, layer, *arguments):
+        return jax.checkpoint(layer)(*arguments) if self.config.remat else layer(*arguments)
+
+
+def split(model: Transformer) -> tuple[nnx.GraphDef, dict[str, Any]]:
+    """The model's structure, and its parameters as a nested dict of plain float32 arrays.
+
+    `nnx.merge(graphdef, params)` is its inverse. Plain dicts keep jit's argument handling short,
+    and checkpoints readable without Flax.
+    """
+    graphdef, state = nnx.split(model, nnx.Param)
+    return graphdef, nnx.to_pure_dict(state)
+
+
+def logical_axes(model: Transformer) -> dict[str, Any]:
+    """For each parameter, in the nesting of `split`'s dict, the names of its axes."""
+    _, state = nnx.split(model, nnx.Param)
+    named = jax.tree.map(
+        lambda variable: variable.get_metadata()["logical_axes"],
+        state,
+        is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
+    )
+    return nnx.to_pure_dict(named)

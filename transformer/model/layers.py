@@ -1,0 +1,156 @@
+"""The parts of Figure 1 other than attention: embedding, positions, feed-forward, residual."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from transformer.config import ModelConfig
+from transformer.model.dropout import Seed, dropout
+
+LAYER_NORM_EPSILON = 1e-6  # not in the paper; tensor2tensor's value
+
+
+def weight(
+    rngs: nnx.Rngs,
+    shape: tuple[int, ...],
+    logical_axes: tuple[str, ...],
+    in_axis: int | tuple[int, ...] = 0,
+    out_axis: int | tuple[int, ...] = -1,
+) -> nnx.Param:
+    """A float32 matrix, Glorot-uniform over its real fan-in and fan-out.
+
+    The paper does not say how its weights start; this is tensor2tensor's initialiser.
+    """
+    init = nnx.initializers.variance_scaling(
+        1.0, "fan_avg", "uniform", in_axis=in_axis, out_axis=out_axis
+    )
+    return parameter(init, rngs, shape, logical_axes)
+
+
+def parameter(
+    init: Callable, rngs: nnx.Rngs, shape: tuple[int, ...], logical_axes: tuple[str, ...]
+) -> nnx.Param:
+    """A float32 parameter that carries the names which `transformer.sharding` maps to the mesh."""
+    return nnx.Param(init(rngs.params(), shape, jnp.float32), logical_axes=logical_axes)
+
+
+def sinusoidal_positions(length: int, d_model: int) -> Float[np.ndarray, "T D"]:
+    """Section 3.5: PE(pos, 2i) = sin(pos / 10000^(2i / d_model)), PE(pos, 2i + 1) = cos(same).
+
+    Sine and cosine alternate. Computed in float64, since positions times frequencies lose
+    digits in float32.
+    """
+    frequencies = 10_000.0 ** (-np.arange(0, d_model, 2) / d_model)
+    angles = np.arange(length)[:, None] * frequencies
+    return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(length, d_model).astype("f4")
+
+
+class Positions(nnx.Module):
+    """Sinusoids (section 3.5) or a learned table (row E of Table 3)."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.d_model = config.d_model
+        init = nnx.initializers.normal(config.d_model**-0.5)
+        shape = (config.max_positions, config.d_model)
+        learned = config.positions == "learned"
+        self.learned = parameter(init, rngs, shape, ("position", "embed")) if learned else None
+
+    def __call__(self, length: int) -> Float[Array | np.ndarray, "T D"]:
+        """The encodings of positions 0 to `length` - 1.
+
+        Raises:
+          ValueError: the learned table has fewer rows than `length`.
+        """
+        if self.learned is None:
+            return sinusoidal_positions(length, self.d_model)
+        if length > self.learned.shape[0]:
+            raise ValueError(f"{length} positions, but only {self.learned.shape[0]} are learned.")
+        return self.learned[:length]
+
+
+class Embedding(nnx.Module):
+    """Section 3.4: a V x D matrix that embeds tokens, scaled by sqrt(d_model), and gives logits."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(config.d_model**-0.5)
+        self.matrix = parameter(init, rngs, (vocab_size, config.d_model), ("vocab", "embed"))
+        self.dtype = jnp.dtype(config.dtype)
+
+    def __call__(self, ids: Int[Array, "*B T"]) -> Float[Array, "*B T D"]:
+        """Embeds ids; rows of the matrix times sqrt(d_model)."""
+        rows = jnp.take(self.matrix[...], ids, axis=0).astype(self.dtype)
+        return rows * jnp.asarray(self.matrix.shape[1] ** 0.5, self.dtype)
+
+    def logits(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
+        """The pre-softmax linear transformation, in float32."""
+        matrix = self.matrix[...].astype(self.dtype)
+        return jnp.einsum("...td,vd->...tv", x, matrix, preferred_element_type=jnp.float32)
+
+
+class FeedForward(nnx.Module):
+    """Equation 2: FFN(x) = max(0, x W1 + b1) W2 + b2."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        zeros = nnx.initializers.zeros_init()
+        d_model, d_ff = config.d_model, config.d_ff
+        self.w1 = weight(rngs, (d_model, d_ff), ("embed", "mlp"))
+        self.b1 = parameter(zeros, rngs, (d_ff,), ("mlp",))
+        self.w2 = weight(rngs, (d_ff, d_model), ("mlp", "embed"))
+        self.b2 = parameter(zeros, rngs, (d_model,), ("embed",))
+        self.dropout_rate = config.feed_forward_dropout_rate
+        self.dtype = jnp.dtype(config.dtype)
+
+    def __call__(
+        self, x: Float[Array, "*B T D"], seed: Seed | None = None
+    ) -> Float[Array, "*B T D"]:
+        """Applies the two layers to each position by itself."""
+        w1, b1, w2, b2 = (p[...].astype(self.dtype) for p in (self.w1, self.b1, self.w2, self.b2))
+        hidden = dropout(jax.nn.relu(x @ w1 + b1), self.dropout_rate, seed)
+        return hidden @ w2 + b2
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation (Ba et al. 2016) over D, in float32, with scale and bias."""
+
+    def __init__(self, d_model: int, rngs: nnx.Rngs):
+        self.scale = parameter(nnx.initializers.ones_init(), rngs, (d_model,), ("embed",))
+        self.bias = parameter(nnx.initializers.zeros_init(), rngs, (d_model,), ("embed",))
+
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        """Zero mean and unit variance over D, then scale and bias."""
+        wide = x.astype(jnp.float32)
+        centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(variance + LAYER_NORM_EPSILON)
+        return (normal * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class Residual(nnx.Module):
+    """The Add & Norm boxes of Figure 1, around a sub-layer.
+
+    Post-norm, the paper's: LayerNorm(x + Dropout(Sublayer(x))).
+    Pre-norm: x + Dropout(Sublayer(LayerNorm(x))).
+    """
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.norm = LayerNorm(config.d_model, rngs)
+        self.post = config.norm == "post"
+        self.dropout_rate = config.dropout_rate
+
+    def enter(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        """What the sub-layer sees of the stream `x`."""
+        return x if self.post else self.norm(x)
+
+    def leave(
+        self,
+        x: Float[Array, "*B D"],
+        output: Float[Array, "*B D"],
+        seed: Seed | None = None,
+    ) -> Float[Array, "*B D"]:
+        """The stream after the sub-layer gave `output`."""
+        x = x + dropout(output, self.dropout_rate, seed)
+        return self.norm(x) if self.post else x
