@@ -1,0 +1,259 @@
+"""Text in, text out, in the order it came.
+
+Sentences are sorted by length and decoded in batches of a few fixed shapes, each compiled once.
+What a sentence becomes depends on that sentence alone, whatever it shares a batch with (but for
+the last bit of a matrix product, which may depend on the shape of the batch).
+"""
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from transformer import sharding
+from transformer.config import DecodingConfig
+from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
+from transformer.decoding.beam import Hypotheses, beam_search
+from transformer.decoding.sampling import sample
+from transformer.errors import UserError
+
+_SHORTEST = 8  # the smallest source length that is compiled for
+
+
+@dataclasses.dataclass(frozen=True)
+class Translation:
+    """The outputs for one line, best first (samples: in the order drawn); at least one."""
+
+    texts: list[str]
+    ids: list[list[int]]  # with EOS, unless the length limit came first
+    scores: list[float]  # log probability over length penalty; of samples, log probability
+    log_probs: list[float]
+
+    @property
+    def text(self) -> str:
+        """The first output."""
+        return self.texts[0]
+
+
+class _Batch(NamedTuple):
+    """Rows past the last line are padding: one EOS, with a length limit of 0."""
+
+    count: int  # of rows that hold a line
+    numbers: Int[np.ndarray, "B"]  # of the rows' lines, from 0
+    source: Int[np.ndarray, "B S"]
+    limits: Int[np.ndarray, "B"]
+
+
+class Translator:
+    """Decodes with a model's structure; the parameters come with each call.
+
+    So the training loop validates with its current parameters through one `Translator`, and
+    nothing is compiled twice.
+    """
+
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef,
+        tokenizer: Tokenizer,
+        decoding: DecodingConfig,
+        max_length: int,
+        mesh: Mesh | None = None,
+    ):
+        """Compiles nothing yet.
+
+        Args:
+          graphdef: of a model with `encode`, `start_decoding` and `decode_step`, as
+            `transformer.model.encoder_decoder.Transformer` has them.
+          tokenizer: of both languages.
+          decoding: strategy, beam size and limits.
+          max_length: most source tokens, EOS included; longer lines are cut.
+          mesh: divides the rows of a batch among its devices; where these belong to several hosts,
+            every host translates the same lines and has all the results.
+        """
+        self.tokenizer = tokenizer
+        self.decoding = decoding
+        self.max_length = max_length
+        self._mesh = mesh
+        self._decode = jax.jit(
+            functools.partial(_decode, graphdef, decoding),
+            static_argnames="num_return",
+            out_shardings=mesh and sharding.replicated(mesh),
+        )
+
+    def translate(
+        self,
+        params: Any,
+        lines: Sequence[str],
+        nbest: int = 1,
+        warn: Callable[[str], None] = warnings.warn,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> list[Translation]:
+        """One `Translation` a line, in the order of `lines`; blank lines stay blank.
+
+        Args:
+          params: what `nnx.merge(graphdef, params)` takes.
+          lines: text, one sentence each.
+          nbest: outputs wanted a line. Beam search may find fewer that end within the limit.
+          warn: told once, in one sentence, about lines longer than `max_length` tokens.
+          progress: called after every batch with the number of lines done so far.
+
+        Raises:
+          UserError: `nbest` is not between 1 and the beam size (samples: is less than 1).
+        """
+        self._check(nbest)
+        sources = self._encode(lines, warn)
+        translations = [Translation([""], [[]], [0.0], [0.0]) for _ in lines]
+        done = sum(not source for source in sources)
+        progress(done)
+        for batch in self._batches(sources, nbest):
+            arrays = (batch.source, batch.limits, batch.numbers)
+            found = self._decode(params, *map(self._place, arrays), num_return=nbest)
+            read = self._read(found, batch.count, nbest)
+            for line, translation in zip(batch.numbers, read, strict=False):
+                translations[line] = translation
+            done += batch.count
+            progress(done)
+        return translations
+
+    def _check(self, nbest: int) -> None:
+        size = self.decoding.beam_size
+        if nbest < 1:
+            raise UserError(f"nbest must be at least 1, not {nbest}.")
+        if self.decoding.strategy == "beam" and nbest > size:
+            raise UserError(
+                f"nbest is {nbest}, but decoding.beam_size only {size}; raise the second or lower "
+                "the first."
+            )
+
+    def _encode(self, lines: Sequence[str], warn: Callable[[str], None]) -> list[list[int]]:
+        """Source ids with EOS, of at most `max_length`; none at all for a blank line."""
+        pieces = self.tokenizer.encode(lines)
+        room = self.max_length - 1
+        if cut := [number for number, p in enumerate(pieces, start=1) if len(p) > room]:
+            warn(_warning(cut, self.max_length))
+        return [[*p[:room], EOS] if p else [] for p in pieces]
+
+    def _batches(self, sources: Sequence[Sequence[int]], nbest: int) -> Iterator[_Batch]:
+        """Cuts the lines, longest first, into batches; only the last may lack lines."""
+        order = sorted(
+            (line for line, source in enumerate(sources) if source),
+            key=lambda line: len(sources[line]),
+            reverse=True,
+        )
+        lengths = source_lengths(self.max_length)
+        beams = self.decoding.beam_size if self.decoding.strategy == "beam" else nbest
+        start = 0
+        while start < len(order):
+            length = next(n for n in lengths if n >= len(sources[order[start]]))
+            cells = beams * (length + self.decoding.max_extra_length)  # of one row
+            fitting = max(1, self.decoding.batch_tokens // cells)
+            rows = 1 << (fitting.bit_length() - 1)  # the power of two at or below
+            lines = order[start : start + rows]
+            start += rows
+            rows = 1 << (len(lines) - 1).bit_length()  # the power of two at or above
+            rows += -rows % (sharding.batch_shards(self._mesh) if self._mesh else 1)
+            source = np.full((rows, length), PAD, np.int32)
+            source[:, 0] = EOS
+            limits = np.zeros(rows, np.int32)
+            numbers = np.zeros(rows, np.int32)
+            for row, line in enumerate(lines):
+                source[row, : len(sources[line])] = sources[line]
+                limits[row] = len(sources[line]) + self.decoding.max_extra_length
+                numbers[row] = line
+            yield _Batch(len(lines), numbers, source, limits)
+
+    def _place(self, rows: Int[np.ndarray, "B ..."]) -> Int[np.ndarray | Array, "B ..."]:
+        """Every host has all of `rows`, and gives its own devices their part."""
+        if self._mesh is None:
+            return rows
+        where = sharding.batch_sharding(self._mesh)
+        return jax.make_array_from_callback(rows.shape, where, lambda part: rows[part])
+
+    def _read(self, found: Hypotheses, count: int, nbest: int) -> list[Translation]:
+        """The first `nbest` hypotheses of the first `count` rows, as text."""
+        found = jax.tree.map(np.asarray, found)
+        kept = [[n for n in range(nbest) if n == 0 or row[n] > -np.inf] for row in found.scores]
+        translations = []
+        for row in range(count):
+            ids = [found.tokens[row, n, : found.lengths[row, n]].tolist() for n in kept[row]]
+            translations.append(
+                Translation(
+                    texts=self.tokenizer.decode(ids),
+                    ids=ids,
+                    scores=found.scores[row, kept[row]].tolist(),
+                    log_probs=found.log_probs[row, kept[row]].tolist(),
+                )
+            )
+        return translations
+
+
+def source_lengths(max_length: int) -> list[int]:
+    """The source lengths that are compiled for: 8, 12, 16, 24, 32, 48, ..., `max_length`."""
+    lengths, step = [], _SHORTEST
+    while step < max_length:
+        lengths += [step, step + step // 2]
+        step *= 2
+    return [n for n in lengths if n < max_length] + [max_length]
+
+
+def _decode(
+    graphdef: nnx.GraphDef,
+    decoding: DecodingConfig,
+    params: Any,
+    source: Int[Array, "B S"],
+    limits: Int[Array, "B"],
+    numbers: Int[Array, "B"],
+    *,
+    num_return: int,
+) -> Hypotheses:
+    """Outputs for a batch of sources; `numbers` tell the sentences apart when sampling."""
+    model = nnx.merge(graphdef, params)
+    segments = (source != PAD).astype(jnp.int32)
+    max_length = source.shape[1] + decoding.max_extra_length
+    beams = decoding.beam_size if decoding.strategy == "beam" else num_return
+    memory = model.encode(source, segments)
+    context, cache = model.start_decoding(memory, segments, beams, max_length)
+    search = functools.partial(
+        beam_search if decoding.strategy == "beam" else sample,
+        lambda tokens, position, cache: model.decode_step(tokens, position, cache, context),
+        cache,
+        max_length=max_length,
+        length_limits=limits,
+        bos_id=BOS,
+        eos_id=EOS,
+        pad_id=PAD,
+        forbidden_ids=(PAD, BOS),
+    )
+    if decoding.strategy == "beam":
+        return search(
+            batch_size=source.shape[0],
+            beam_size=beams,
+            alpha=decoding.alpha,
+            num_return=num_return,
+        )
+    return search(
+        keys=jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(decoding.seed), numbers),
+        num_samples=beams,
+        temperature=decoding.temperature,
+        top_k=decoding.top_k,
+        top_p=decoding.top_p,
+    )
+
+
+def _warning(cut: Sequence[int], max_length: int) -> str:
+    """One sentence that names the first few of the line numbers `cut`."""
+    if len(cut) == 1:
+        return f"Line {cut[0]} is longer than {max_length} tokens; its end was cut off."
+    named = ", ".join(str(number) for number in cut[:5]) + (", ..." if len(cut) > 5 else "")
+    return (
+        f"{len(cut)} lines (numbers {named}) are longer than {max_length} tokens; their ends were "
+        "cut off."
+    )
