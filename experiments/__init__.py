@@ -1,0 +1,1 @@
+"""Thin doors: each script parses flags and calls the library."""

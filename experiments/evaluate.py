@@ -1,0 +1,64 @@
+"""Translates a file with a trained run and scores the result: one JSON object on stdout.
+
+    python experiments/evaluate.py --workdir=runs/multi30k --source=val.en --reference=val.de
+
+Scores are sacreBLEU's BLEU, chrF and TER with their signatures, and beside them the paper's
+tokenised BLEU with compounds split, under its own name: the two are not comparable.
+"""
+
+import json
+import pathlib
+import time
+
+from absl import flags
+
+from experiments import cli
+from transformer.data.corpus import read_lines
+from transformer.errors import UserError
+from transformer.evaluation.bleu import score
+from transformer.training import workdir as workdir_lib
+from transformer.training.load import load
+from transformer.training.metrics import Progress
+
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the trained run", required=True)
+SOURCE = flags.DEFINE_string("source", None, "text to translate, a sentence a line", required=True)
+REFERENCE = flags.DEFINE_string("reference", None, "its translation, line by line", required=True)
+TOKENIZE = flags.DEFINE_string("tokenize", None, "sacreBLEU's tokenizer; default: the run's own")
+WEIGHTS = cli.weights_flags()
+APPLY_DECODING = cli.decoding_flags()
+
+
+def main() -> None:
+    """See the module's docstring."""
+    workdir = pathlib.Path(WORKDIR.value)
+    config = APPLY_DECODING(workdir_lib.load(workdir)[0])
+    sources, references = read_lines(SOURCE.value), read_lines(REFERENCE.value)
+    if len(sources) != len(references):
+        raise UserError(
+            f"{SOURCE.value} has {len(sources)} lines and {REFERENCE.value} {len(references)}; "
+            "line n of one must be the translation of line n of the other."
+        )
+    model = load(workdir, config, **WEIGHTS())
+    started = time.time()
+    bar = Progress(len(sources), 0, unit="line")
+    translations = model.translate(
+        sources, warn=lambda sentence: bar.message(f"warning: {sentence}"), progress=bar.reach
+    )
+    bar.close()
+    scores = score(
+        [translation.text for translation in translations],
+        references,
+        tokenize=TOKENIZE.value or config.training.bleu_tokenize,
+        language=config.data.languages[1],
+    )
+    result = scores.to_json() | {
+        "checkpoints": model.steps,
+        "beam_size": config.decoding.beam_size,
+        "alpha": config.decoding.alpha,
+        "seconds": round(time.time() - started, 2),
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    cli.run(main)

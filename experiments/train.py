@@ -1,0 +1,29 @@
+"""Trains a Transformer, or goes on with the training that a folder holds.
+
+    python experiments/train.py --config=configs/multi30k.py --workdir=runs/multi30k
+
+Every key of the config can be set here: --config.training.num_steps=60
+--config.data.train="('a.en','a.de')". Progress goes to stderr, metrics to WORKDIR/metrics.jsonl
+and to TensorBoard events in WORKDIR.
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments import cli
+from transformer.training.loop import train
+
+LOAD_CONFIG = cli.config_flag()
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "folder of the run: made, or resumed if it holds one", required=True
+)
+
+
+def main() -> None:
+    """See the module's docstring."""
+    train(LOAD_CONFIG(), pathlib.Path(WORKDIR.value))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,136 @@
+"""The update: gradients a token however the batch is cut, packing, the moving average."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.helpers import VOCAB_SIZE, base_config, random_ids, segments, small_model
+from transformer.config import MeshConfig
+from transformer.data.batching import Batch
+from transformer.model.encoder_decoder import split
+from transformer.sharding import make_mesh
+from transformer.training.step import (
+    abstract_model,
+    batch_loss,
+    decoding_params,
+    make_eval_step,
+    make_init,
+    make_train_step,
+)
+
+
+def config_with(model=None, **training):
+    config = base_config()
+    model = small_model(num_layers=1, **({"dropout_rate": 0.0} | (model or {})))
+    training = {"warmup_steps": 10} | training
+    return dataclasses.replace(
+        config, model=model, training=dataclasses.replace(config.training, **training)
+    )
+
+
+def example_batch(rows=8):
+    """Rows of very different length, so that a mean of means would be another mean."""
+    lengths = [1 + row % 5 for row in range(rows)]
+    source, target = random_ids(1, rows, 6), random_ids(2, rows, 5)
+    target_in = jnp.concatenate([jnp.ones((rows, 1), jnp.int32), target[:, :-1]], axis=1)
+    return Batch(
+        source, segments(*[6] * rows, width=6), None, target_in, target,
+        segments(*lengths, width=5), None,
+    )  # fmt: skip
+
+
+def run(config, batch, steps=1):
+    mesh = make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    init, shardings = make_init(config, VOCAB_SIZE, mesh)
+    train_step = make_train_step(config, VOCAB_SIZE, mesh, shardings)
+    state, losses = init(), []
+    for _ in range(steps):
+        state, metrics = train_step(state, batch)
+        losses.append(float(metrics.loss))
+    return state, metrics, losses
+
+
+def assert_close(one, other, tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), one, other)
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch():
+    """Compared through Adam's first moment, which is a tenth of the gradient."""
+    state, metrics, _ = run(config_with(), example_batch())
+    for count in (2, 4):
+        cut_state, cut_metrics, _ = run(config_with(accumulate_steps=count), example_batch())
+        assert_close(state.opt_state[0].mu, cut_state.opt_state[0].mu, 1e-6)
+        assert_close(metrics, cut_metrics, 1e-5)
+
+
+def test_padding_rows_change_nothing():
+    batch = example_batch()
+    padded = jax.tree.map(lambda x: jnp.pad(x, ((0, 8), (0, 3))), batch)
+    state, metrics, _ = run(config_with(), batch)
+    padded_state, padded_metrics, _ = run(config_with(), padded)
+    assert_close(state.opt_state[0].mu, padded_state.opt_state[0].mu, 1e-6)
+    assert_close(metrics, padded_metrics, 1e-5)
+
+
+def test_packed_loss_and_gradient_equal_unpacked_ones():
+    """Four pairs in rows of their own, and in two rows."""
+    source, target = random_ids(1, 4, 3), random_ids(2, 4, 4)
+    ones = jnp.ones_like
+    target_in = jnp.concatenate([jnp.ones((4, 1), jnp.int32), target[:, :-1]], axis=1)
+    apart = Batch(source, ones(source), None, target_in, target, ones(target), None)
+
+    def numbered(length):
+        row = jnp.repeat(jnp.array([1, 2]), length)
+        return jnp.pad(jnp.tile(row, (2, 1)), ((0, 0), (0, 1)))
+
+    def joined(ids):
+        return jnp.pad(ids.reshape(2, -1), ((0, 0), (0, 1)))
+
+    def restarting(length):
+        return jnp.pad(jnp.tile(jnp.arange(length), (2, 2)), ((0, 0), (0, 1)))
+
+    packed = Batch(
+        joined(source), numbered(3), restarting(3),
+        joined(target_in), joined(target), numbered(4), restarting(4),
+    )  # fmt: skip
+    config = config_with()
+    graphdef, _ = split(abstract_model(config.model, VOCAB_SIZE))
+    params = run(config, apart)[0].params
+
+    def loss(params, batch):
+        return batch_loss(graphdef, params, batch, 0.1).loss
+
+    one, gradient = jax.jit(jax.value_and_grad(loss))(params, apart)
+    other, packed_gradient = jax.jit(jax.value_and_grad(loss))(params, packed)
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert_close(gradient, packed_gradient, 1e-5)
+
+
+def test_the_average_follows_the_parameters():
+    state, *_ = run(config_with(ema_decay=0.9), example_batch())
+    init = make_init(config_with(ema_decay=0.9), VOCAB_SIZE, make_mesh(MeshConfig(1, 1, 1)))[0]()
+    # The first decay is min(0.9, 1 / 10).
+    expected = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, init.params, state.params)
+    assert_close(state.ema, expected, 1e-6)
+    assert decoding_params(state) is state.ema
+    assert run(config_with(), example_batch())[0].ema is None
+
+
+def test_a_batch_is_learnt_by_heart():
+    *_, losses = run(config_with(label_smoothing=0.0), example_batch(), steps=150)
+    assert losses[0] > 2 and losses[-1] < 0.1
+
+
+def test_eval_step_is_without_dropout_and_smoothing():
+    config = config_with(model={"dropout_rate": 0.5}, label_smoothing=0.1)
+    mesh = make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    init, shardings = make_init(config, VOCAB_SIZE, mesh)
+    state, batch = init(), example_batch()
+    sums = make_eval_step(config, VOCAB_SIZE, mesh, shardings)(state.params, batch)
+    graphdef, _ = split(abstract_model(config.model, VOCAB_SIZE))
+    plain = jax.jit(lambda params: batch_loss(graphdef, params, batch))(state.params)
+    assert_close(sums, plain, 1e-5)
+    assert sums.tokens == jnp.sum(batch.target_segments)
+    np.testing.assert_allclose(sums.loss, sums.nll)

@@ -1,0 +1,225 @@
+"""Training as a user starts it: real processes, killed and resumed."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = ROOT / "tests" / "tiny_config.py"
+
+
+def records(workdir, kind="train"):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [r for r in map(json.loads, lines) if r["kind"] == kind]
+
+
+def losses(workdir):
+    return {record["step"]: record["loss"] for record in records(workdir)}
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """A compilation cache that the processes of this module share."""
+    return {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory, run_script, compiled):
+    """A run that nothing stopped."""
+    workdir = tmp_path_factory.mktemp("straight") / "run"
+    done = run_script("train", f"--config={CONFIG}", f"--workdir={workdir}", env=compiled)
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def weights(workdir, step):
+    """The arrays of a checkpoint, read by the library that wrote them alone."""
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as reader:
+        return reader.restore((workdir / "checkpoints" / str(step) / "params").absolute())
+
+
+def test_a_run_leaves_all_that_is_needed(straight):
+    workdir, done = straight
+    assert "step 12/12: loss" in done.stderr and "target tokens/s" in done.stderr
+    assert done.stdout == ""
+    names = {path.name.split(".")[0] for path in workdir.iterdir()}
+    assert names >= {"config", "vocabulary", "environment", "parameters", "metrics", "events"}
+    assert sorted(losses(workdir)) == list(range(1, 13))
+    (validation,) = records(workdir, "validation")
+    assert validation["step"] == 12 and 0 <= validation["bleu"] <= 100
+    assert validation["bleu_signature"].startswith("nrefs:1|case:mixed")
+    assert len(validation["samples"]) == 3
+    (average,) = records(workdir, "average of 2")
+    assert average["loss"] > 0
+    environment = json.loads((workdir / "environment.json").read_text())
+    assert "jax" in environment["packages"] and environment["devices"]
+    assert "total" in (workdir / "parameters.txt").read_text()
+
+
+def test_a_finished_run_has_nothing_to_do(straight, run_script, compiled):
+    workdir, _ = straight
+    before = (workdir / "metrics.jsonl").read_text()
+    done = run_script("train", f"--config={CONFIG}", f"--workdir={workdir}", env=compiled)
+    assert done.returncode == 0 and "nothing to do" in done.stderr
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
+    how, straight, tmp_path, run_script, compiled
+):
+    """Same losses, same data, same final weights, to the bit."""
+    reference, _ = straight
+    workdir = tmp_path / "run"
+    arguments = [f"--config={CONFIG}", f"--workdir={workdir}"]
+    process = subprocess.Popen(
+        [sys.executable, "experiments/train.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **compiled},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # The first checkpoint is of step 4; its writing has then begun, perhaps not ended.
+    for line in process.stderr:
+        if line.startswith("step 6/"):
+            break
+    if how == signal.SIGKILL:
+        deadline = time.time() + 60
+        while not (workdir / "checkpoints" / "4").exists() and time.time() < deadline:
+            time.sleep(0.01)
+    process.send_signal(how)
+    rest = process.communicate(timeout=120)[1]
+    if how == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == (0 if how == signal.SIGTERM else 130), rest
+        assert f"{how.name}: saved step" in rest
+    steps = losses(workdir)
+    assert len(steps) < 12 or how != signal.SIGTERM
+
+    done = run_script("train", *arguments, env=compiled)
+    assert done.returncode == 0, done.stderr
+    assert "resumed" in done.stderr or len(steps) == 12
+    assert losses(workdir) == losses(reference)
+    assert [r["step"] for r in records(workdir)] == list(range(1, 13))
+    import jax
+
+    jax.tree.map(np.testing.assert_array_equal, weights(workdir, 12), weights(reference, 12))
+
+
+def test_another_config_is_refused(straight, run_script, compiled):
+    workdir, _ = straight
+    done = run_script(
+        "train",
+        f"--config={CONFIG}",
+        f"--workdir={workdir}",
+        "--config.model.d_ff=64",
+        env=compiled,
+    )
+    assert done.returncode == 2
+    assert "config.model.d_ff was 32, is 64" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, run_script, compiled):
+    workdir = tmp_path / "run"
+    done = run_script(
+        "train",
+        f"--config={CONFIG}",
+        f"--workdir={workdir}",
+        "--config.training.learning_rate_scale=1e30",
+        env=compiled,
+    )
+    assert done.returncode == 2
+    error = done.stderr.strip().splitlines()[-1]
+    assert error.startswith("error: the loss of step") and "nan" in error
+    (batch,) = workdir.glob("batch_of_step_*.npz")
+    assert str(batch) in error
+    assert set(np.load(batch)) >= {"source", "target_in", "target_out"}
+
+
+def test_translating_and_evaluating_need_the_folder_alone(straight, tmp_path, run_script, compiled):
+    original, _ = straight
+    workdir = shutil.copytree(original, tmp_path / "elsewhere")
+    text = "The man sleeps.\n\nThe old teacher reads a book.\n"
+    done = run_script("translate", f"--workdir={workdir}", stdin=text, env=compiled)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.split("\n")
+    assert len(lines) == 4 and lines[1] == "" and lines[3] == ""
+
+    source, reference = tmp_path / "a.en", tmp_path / "a.de"
+    source.write_text("The man sleeps.\nI see you.\n")
+    reference.write_text("Der Mann schläft.\nIch sehe dich.\n")
+    files = [f"--source={source}", f"--reference={reference}"]
+    done = run_script("evaluate", f"--workdir={workdir}", *files, "--average=2", env=compiled)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["sentences"] == 2 and result["checkpoints"] == [8, 12]
+    assert {"bleu", "chrf", "ter", "paper_bleu", "bleu_signature", "seconds"} <= set(result)
+
+
+def test_nbest_and_files(straight, tmp_path, run_script, compiled):
+    workdir, _ = straight
+    source, output = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("The man sleeps.\n")
+    done = run_script(
+        "translate",
+        f"--workdir={workdir}",
+        f"--input={source}",
+        f"--output={output}",
+        "--nbest=3",
+        "--best",
+        env=compiled,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" ||| ") for line in output.read_text().splitlines()]
+    assert 1 <= len(rows) <= 3 and {row[0] for row in rows} == {"1"}
+    scores = [float(row[2]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workdir={tmp}/none"], "is not the folder of a run: it holds no config.json"),
+        (["--workdir={run}", "--input={tmp}/none"], "none: No such file or directory"),
+        (["--workdir={run}", "--average=9"], "9 checkpoints cannot be averaged"),
+        (["--workdir={run}", "--decoding.beam_size=0"], "config.decoding.beam_size must be at"),
+        (["--workdir={run}", "--nbest=9"], "nbest must be at least 1 and at most the beam size"),
+        (["--workdir={run}", "--input={tmp}/latin1"], "latin1, line 2: not valid UTF-8"),
+    ],
+)
+def test_mistakes_in_translating(straight, tmp_path, run_script, compiled, arguments, message):
+    (tmp_path / "latin1").write_bytes(b"fine\n\xfcber\n")
+    arguments = [a.format(run=straight[0], tmp=tmp_path) for a in arguments]
+    done = run_script("translate", *arguments, stdin="", env=compiled)
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_mistakes_in_the_text_leave_nothing_half_written(tmp_path, run_script, compiled):
+    one, two = tmp_path / "a.en", tmp_path / "a.de"
+    one.write_text("a\nb\n")
+    two.write_text("a\n")
+    workdir = tmp_path / "run"
+    done = run_script(
+        "train",
+        f"--config={CONFIG}",
+        f"--workdir={workdir}",
+        "--config.data.source=files",
+        f"--config.data.train={one},{two}",
+        env=compiled,
+    )
+    assert done.returncode == 2
+    assert "a.en has 2 lines and" in done.stderr and "a.de has 1" in done.stderr
+    assert not workdir.exists()

@@ -1,0 +1,171 @@
+"""Checkpoints of a run, by Orbax: save without waiting, restore, average.
+
+    DIR/checkpoints/STEP   the last `keep_last`: everything that training needs to go on
+    DIR/best/STEP          the `keep_best` with the highest validation BLEU: weights alone
+
+Orbax writes arrays and JSON; nothing in a checkpoint is ever executed. A save that was cut off
+leaves a temporary folder, which is not taken for a checkpoint.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from transformer.errors import UserError
+from transformer.training.step import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one training run."""
+
+    def __init__(self, workdir: pathlib.Path, keep_last: int, keep_best: int):
+        self._folder = workdir / "checkpoints"
+        self._last = _manager(self._folder, max_to_keep=keep_last)
+        self._best = keep_best and _manager(
+            workdir / "best", max_to_keep=keep_best, best_fn=lambda metrics: metrics["bleu"]
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """The newest step saved, None where there is none."""
+        return self._last.latest_step()
+
+    def save(self, state: TrainState, progress: dict[str, Any]) -> None:
+        """Starts writing `state`, and `progress` (JSON-able) beside it."""
+        step = int(state.step)
+        if step == self.latest_step:
+            return
+        items = {"params": state.params, "opt_state": state.opt_state, "ema": state.ema}
+        arrays = {k: ocp.args.StandardSave(v) for k, v in items.items() if v is not None}
+        self._last.save(
+            step, args=ocp.args.Composite(progress=ocp.args.JsonSave(progress), **arrays)
+        )
+
+    def save_best(self, step: int, params: dict[str, Any], bleu: float) -> None:
+        """Keeps `params`, if their score is among the best so far."""
+        if self._best and step not in self._best.all_steps():
+            arguments = ocp.args.Composite(params=ocp.args.StandardSave(params))
+            self._best.save(step, args=arguments, metrics={"bleu": bleu})
+
+    def restore(self, template: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The newest state, laid out like `template` (shapes with shardings), and its progress.
+
+        Raises:
+          UserError: that checkpoint cannot be read; the newest whole one is named.
+        """
+        return _newest_or_explain(
+            self._folder, self._last, self.latest_step, lambda step: self._read(step, template)
+        )
+
+    def _read(self, step: int, template: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        items = {k: getattr(template, k) for k in ("params", "opt_state", "ema")}
+        arrays = {k: ocp.args.StandardRestore(v) for k, v in items.items() if v is not None}
+        read = self._last.restore(
+            step, args=ocp.args.Composite(progress=ocp.args.JsonRestore(), **arrays)
+        )
+        step_array = jax.device_put(jax.numpy.asarray(step, "int32"), template.step.sharding)
+        state = TrainState(step_array, read["params"], read["opt_state"], read.get("ema"))
+        return state, read["progress"]
+
+    def close(self) -> None:
+        """Waits until everything is written."""
+        for manager in (self._last, self._best):
+            if manager:
+                manager.close()
+
+
+def saved_steps(workdir: pathlib.Path, best: bool = False) -> list[int]:
+    """The steps that `workdir` holds checkpoints of, oldest first."""
+    folder = workdir / ("best" if best else "checkpoints")
+    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
+
+
+def read_weights(
+    workdir: pathlib.Path,
+    template: dict[str, Any],
+    ema: bool = False,
+    average: int = 1,
+    best: bool = False,
+    step: int | None = None,
+) -> tuple[dict[str, Any], list[int]]:
+    """Weights to translate with, and the steps they come from.
+
+    Args:
+      workdir: the run's folder.
+      template: shapes with shardings, nested like the parameters.
+      ema: the moving average instead of the parameters (best ones hold what was validated).
+      average: the mean of so many checkpoints, at least 1 (section 6.1).
+      best: by validation BLEU, among those kept for it, instead of the last.
+      step: this checkpoint instead of the last; with `average`, it is the last of those averaged.
+
+    Raises:
+      UserError: there is no such checkpoint, or it cannot be read.
+    """
+    steps = saved_steps(workdir, best)
+    where = workdir / ("best" if best else "checkpoints")
+    if not steps:
+        raise UserError(f"{where} holds no checkpoint; train first, or name another --workdir.")
+    held = ", ".join(map(str, steps))
+    if step is not None and step not in steps:
+        raise UserError(f"{where} holds no checkpoint of step {step}; it holds {held}.")
+    manager = _manager(where, read_only=True)
+    if best:
+        steps = sorted(steps, key=lambda saved: manager.metrics(saved)["bleu"])
+    if step is not None:
+        steps = steps[: steps.index(step) + 1]
+    if len(steps) < average:
+        raise UserError(
+            f"{average} checkpoints cannot be averaged: {where} holds {held}; lower --average."
+        )
+    chosen = steps[-average:]
+    item = "ema" if ema and not best else "params"
+
+    def read(step: int) -> dict[str, Any]:
+        arguments = ocp.args.Composite(**{item: ocp.args.StandardRestore(template)})
+        return manager.restore(step, args=arguments)[item]
+
+    mean = None
+    for count, saved in enumerate(chosen, 1):
+        params = _newest_or_explain(where, manager, saved, read)
+        mean = params if mean is None else _running_mean(mean, params, count)
+    manager.close()
+    return mean, chosen
+
+
+@jax.jit
+def _running_mean(mean: Any, new: Any, count: int) -> Any:
+    return jax.tree.map(lambda m, n: m + (n - m) / count, mean, new)
+
+
+def _manager(folder: pathlib.Path, read_only: bool = False, **options) -> ocp.CheckpointManager:
+    if not read_only:
+        folder.mkdir(parents=True, exist_ok=True)
+    return ocp.CheckpointManager(
+        folder.absolute(),
+        options=ocp.CheckpointManagerOptions(
+            read_only=read_only, cleanup_tmp_directories=not read_only, **options
+        ),
+    )
+
+
+def _newest_or_explain(folder: pathlib.Path, manager: ocp.CheckpointManager, step: int, read):
+    """`read(step)`; where that fails, a sentence that offers the newest step that can be read."""
+    try:
+        return read(step)
+    except Exception as error:
+        broken = error
+    for older in sorted((s for s in manager.all_steps() if s < step), reverse=True):
+        try:
+            read(older)
+        except Exception:
+            continue
+        offer = f"the newest whole one is step {older}"
+        break
+    else:
+        offer = "and there is no older whole one"
+    raise UserError(
+        f"checkpoint {folder / str(step)} is damaged or belongs to another model "
+        f"({type(broken).__name__}); {offer}. Delete that folder to go on from the one before."
+    ) from broken

@@ -1,0 +1,181 @@
+"""A training run from config to checkpoints, read top to bottom: data -> model -> step -> loop."""
+
+import pathlib
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from transformer.config import Config
+from transformer.data.batching import Batch
+from transformer.data.pipeline import TrainData
+from transformer.sharding import make_mesh, put_batch
+from transformer.training import workdir as workdir_lib
+from transformer.training.checkpoint import Checkpoints, read_weights, saved_steps
+from transformer.training.meter import Meter
+from transformer.training.metrics import MetricsLog, Progress
+from transformer.training.prepare import prepare_data, prepare_validation
+from transformer.training.signals import StopRequest
+from transformer.training.step import (
+    StepMetrics,
+    TrainState,
+    decoding_params,
+    make_init,
+    make_train_step,
+)
+from transformer.training.validation import Validator
+
+
+class Run(NamedTuple):
+    """What stays the same from the first step to the last."""
+
+    config: Config
+    workdir: pathlib.Path
+    mesh: Mesh
+    data: TrainData
+    validate: Validator | None
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+    checkpoints: Checkpoints
+
+
+def train(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
+    """Trains, or goes on with what `workdir` holds, until `config.training.num_steps`.
+
+    SIGTERM and Ctrl-C save first; the same call then goes on as if nothing had happened: same
+    losses, same data order, same weights, to the bit.
+
+    Returns:
+      The last validation's record, empty without a validation set.
+
+    Raises:
+      UserError: a mistake in the config, the data or the folder; or a loss that is not finite.
+      KeyboardInterrupt: Ctrl-C, after saving.
+    """
+    mesh = make_mesh(config.mesh)
+    workdir_lib.check(workdir, config)
+    with jax.set_mesh(mesh):
+        run, state, progress = _prepare(config, workdir, mesh, say=_say)
+        with StopRequest() as stop:
+            result = _loop(run, state, progress, stop)
+    return result
+
+
+def _say(text: str) -> None:
+    bar = Progress(0, 0)
+    bar.message(text)
+    bar.close()
+
+
+def _prepare(
+    config: Config, workdir: pathlib.Path, mesh: Mesh, say: Callable[[str], None]
+) -> tuple[Run, TrainState, dict[str, Any]]:
+    """Data, model and state: new ones, or the ones that `workdir` holds."""
+    stored = workdir_lib.stored_vocabulary(workdir, config.data.vocab_path)
+    data, tokenizer = prepare_data(config, mesh, stored, say)
+    init, shardings = make_init(config, tokenizer.vocab_size, mesh)
+    validate = prepare_validation(config, mesh, tokenizer, shardings, say)
+    # From here on nothing can be wrong with config or data: the folder is made.
+    workdir_lib.claim(workdir, config, tokenizer)
+    checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
+    progress = {"data": None, "best_bleu": None, "stale": 0}
+    if checkpoints.latest_step is None:
+        state = init()
+        count = workdir_lib.describe(workdir, state.params)
+        say(f"model: {count:,} parameters, {jax.device_count()} x {jax.devices()[0].device_kind}")
+    else:
+        template = jax.tree.map(
+            lambda array, sharding: jax.ShapeDtypeStruct(
+                array.shape, array.dtype, sharding=sharding
+            ),
+            jax.eval_shape(init),
+            shardings,
+        )
+        state, progress = checkpoints.restore(template)
+        say(f"resumed {workdir} at step {int(state.step)}")
+
+    train_step = make_train_step(config, tokenizer.vocab_size, mesh, shardings)
+    return Run(config, workdir, mesh, data, validate, train_step, checkpoints), state, progress
+
+
+def _loop(
+    run: Run, state: TrainState, progress: dict[str, Any], stop: StopRequest
+) -> dict[str, Any]:
+    """Trains from `state` on; returns the last validation's record."""
+    training, step = run.config.training, int(state.step)
+    if step >= training.num_steps or 0 < training.patience <= progress["stale"]:
+        _say(f"nothing to do: the run in {run.workdir} ended at step {step}")
+        run.checkpoints.close()
+        return {}
+    batches = run.data.iterator(jax.process_index(), jax.process_count())
+    if progress["data"] is not None:
+        batches.set_state(progress["data"])
+    log, bar = MetricsLog(run.workdir, step), Progress(training.num_steps, step)
+    meter = Meter(run.config, run.workdir, run.checkpoints, log, bar, step)
+    result: dict[str, Any] = {}
+    last = False
+    try:
+        while not (last or stop.signal):
+            batch = next(batches)
+            state, metrics = run.train_step(state, put_batch(run.mesh, batch))
+            step += 1
+            meter.add(step, batch, metrics)
+            last = step == training.num_steps
+            if step % training.log_every == 0 or last:
+                meter.report()
+            if run.validate and (step % training.eval_every == 0 or last):
+                meter.drain()
+                result = _validate(run, decoding_params(state), step, log, bar)
+                _judge(run, state, result["bleu"], progress)
+                last |= 0 < training.patience <= progress["stale"]
+                meter.restart_clock()
+            if step % training.checkpoint_every == 0 or last or stop.signal:
+                meter.drain()
+                run.checkpoints.save(state, progress | {"data": batches.get_state()})
+        if stop.signal:
+            bar.message(f"{stop.signal.name}: saved step {step}; the same command goes on from it")
+    finally:
+        # Also after an error: what was handed to Orbax is whole before the process ends.
+        run.checkpoints.close()
+        bar.close()
+    if run.validate and last:
+        result = _validate_average(run, state, step, log, bar) or result
+    log.close()
+    if stop.signal is signal.SIGINT:
+        raise KeyboardInterrupt
+    return result
+
+
+def _validate(run: Run, params, step: int, log: MetricsLog, bar: Progress, kind="validation"):
+    started = time.time()
+    result = run.validate(params, bar.note)
+    log.write(kind, step, result | {"seconds": round(time.time() - started, 2)})
+    bar.message(
+        f"step {step}: {kind} loss {result['loss']:.4f}, perplexity {result['perplexity']:.2f}, "
+        f"accuracy {result['accuracy']:.1%}, BLEU {result['bleu']:.2f} "
+        f"({time.time() - started:.0f} s)"
+    )
+    return result
+
+
+def _judge(run: Run, state: TrainState, bleu: float, progress: dict[str, Any]) -> None:
+    """Keeps the weights if they are the best so far, and counts validations without a better."""
+    run.checkpoints.save_best(int(state.step), decoding_params(state), bleu)
+    if progress["best_bleu"] is None or bleu > progress["best_bleu"]:
+        progress |= {"best_bleu": bleu, "stale": 0}
+    else:
+        progress["stale"] += 1
+
+
+def _validate_average(run: Run, state: TrainState, step: int, log: MetricsLog, bar: Progress):
+    """Scores the mean of the last checkpoints beside the last one (section 6.1)."""
+    count = min(run.config.training.average_last, len(saved_steps(run.workdir)))
+    if count < 2:
+        return None
+    template = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state.params
+    )
+    params, _ = read_weights(run.workdir, template, ema=state.ema is not None, average=count)
+    return _validate(run, params, step, log, bar, f"average of {count}")

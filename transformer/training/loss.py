@@ -1,0 +1,145 @@
+"""Label-smoothed cross-entropy (section 5.4) that never holds the logits of a whole batch.
+
+The logits of B x T tokens over V words are the largest array of a training step by far, and at
+small model sizes writing and reading it back takes most of the time. Here tokens pass through the
+pre-softmax layer a chunk at a time, and the gradient is worked out in the same pass.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from transformer.sharding import constrain
+
+CHUNK_TOKENS = 256  # a shard; 256 x 8,000 float32 logits are 8 MB, which a CPU's cache still holds
+
+
+class LossSums(NamedTuple):
+    """Sums over real tokens; a quotient by `tokens` of the whole global batch is the mean."""
+
+    loss: Float[Array, ""]  # label-smoothed cross-entropy, nats
+    nll: Float[Array, ""]  # negative log-likelihood, nats: its mean is the log of the perplexity
+    correct: Float[Array, ""]  # tokens whose score is the highest
+    tokens: Float[Array, ""]
+
+
+def cross_entropy(
+    hidden: Float[Array, "B T D"],
+    matrix: Float[Array, "V D"],
+    targets: Int[Array, "B T"],
+    mask: Bool[Array, "B T"],
+    label_smoothing: float = 0.0,
+    shards: int = 1,
+) -> LossSums:
+    """Sums of the loss of logits `hidden` x `matrix`^T against `targets`, where `mask` is True.
+
+    The target distribution is Szegedy et al.'s (2015), which section 5.4 cites: the true word has
+    1 - epsilon, and epsilon is spread evenly over all V words, the true one included.
+
+    Only `loss` has a gradient, to `hidden` and `matrix`. `shards` is the number of pieces that the
+    rows are cut into on the mesh: each adds up its own gradient of `matrix`, so that one
+    reduction is needed in all and not one a chunk.
+    """
+    tokens = targets.size // shards
+    chunks = _chunk_count(tokens)
+    split = (shards, chunks, tokens // chunks)
+    return _sums(
+        hidden.reshape(*split, hidden.shape[-1]),
+        matrix,
+        targets.reshape(split),
+        mask.reshape(split).astype(jnp.float32),
+        label_smoothing,
+    )
+
+
+def _chunk_count(tokens: int) -> int:
+    """The largest divisor of `tokens` that leaves at least CHUNK_TOKENS a chunk."""
+    most = max(1, tokens // CHUNK_TOKENS)
+    return next(count for count in range(most, 0, -1) if tokens % count == 0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _sums(hidden, matrix, targets, weights, label_smoothing) -> LossSums:
+    """`hidden` [G C c D], `targets` and `weights` [G C c]: G shards of C chunks of c tokens."""
+
+    def body(sums, chunk):
+        h, y, w = _take(chunk, hidden, targets, weights)
+        return jax.tree.map(jnp.add, sums, _chunk(h, matrix, y, w, label_smoothing)[0]), None
+
+    sums, _ = jax.lax.scan(body, _zero_sums(), jnp.arange(hidden.shape[1]))
+    return sums
+
+
+def _forward(hidden, matrix, targets, weights, label_smoothing):
+    shards, chunks, _, d_model = hidden.shape
+    vocab_size = matrix.shape[0]
+
+    def body(carry, chunk):
+        sums, matrix_gradient = carry
+        h, y, w = _take(chunk, hidden, targets, weights)
+        new, exponentials, normaliser = _chunk(h, matrix, y, w, label_smoothing)
+        # d loss / d logits = softmax - target distribution [G c V]
+        is_target = y[..., None] == jnp.arange(vocab_size, dtype=y.dtype)
+        gradient = exponentials * (w / normaliser)[..., None]
+        gradient -= w[..., None] * (
+            jnp.where(is_target, 1 - label_smoothing, 0.0) + label_smoothing / vocab_size
+        )
+        gradient = gradient.astype(h.dtype)
+        wide = {"preferred_element_type": jnp.float32}
+        hidden_gradient = jnp.einsum("gcv,vd->gcd", gradient, matrix, **wide)
+        matrix_gradient += jnp.einsum("gcv,gcd->gvd", gradient, h, **wide)
+        sums = jax.tree.map(jnp.add, sums, new)
+        return (sums, matrix_gradient), hidden_gradient.astype(h.dtype)
+
+    zeros = constrain(jnp.zeros((shards, vocab_size, d_model)), "batch", "vocab", None)
+    (sums, matrix_gradient), hidden_gradient = jax.lax.scan(
+        body, (_zero_sums(), zeros), jnp.arange(chunks)
+    )
+    hidden_gradient = jnp.moveaxis(hidden_gradient, 0, 1)
+    return sums, (hidden_gradient, jnp.sum(matrix_gradient, 0).astype(matrix.dtype))
+
+
+def _backward(label_smoothing, gradients, cotangent):
+    scale = cotangent.loss
+    hidden, matrix = (g * scale.astype(g.dtype) for g in gradients)
+    return hidden, matrix, None, None
+
+
+_sums.defvjp(_forward, _backward)
+
+
+def _take(chunk, *arrays):
+    return [jax.lax.dynamic_index_in_dim(a, chunk, axis=1, keepdims=False) for a in arrays]
+
+
+def _zero_sums() -> LossSums:
+    return LossSums(*(jnp.zeros(()),) * 4)
+
+
+def _chunk(
+    hidden: Float[Array, "G c D"],
+    matrix: Float[Array, "V D"],
+    targets: Int[Array, "G c"],
+    weights: Float[Array, "G c"],
+    label_smoothing: float,
+) -> tuple[LossSums, Float[Array, "G c V"], Float[Array, "G c"]]:
+    """The sums of one chunk, and exp(logits - max) with its sum over V."""
+    logits = jnp.einsum("gcd,vd->gcv", hidden, matrix, preferred_element_type=jnp.float32)
+    highest = jnp.max(logits, axis=-1)
+    exponentials = jnp.exp(logits - highest[..., None])
+    normaliser = jnp.sum(exponentials, axis=-1)
+    log_normaliser = highest + jnp.log(normaliser)
+    target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    # The mean logit is the score of the mean row: no further pass over V.
+    mean = hidden.astype(jnp.float32) @ jnp.mean(matrix.astype(jnp.float32), axis=0)
+    loss = log_normaliser - (1 - label_smoothing) * target - label_smoothing * mean
+    sums = LossSums(
+        loss=jnp.sum(weights * loss),
+        nll=jnp.sum(weights * (log_normaliser - target)),
+        correct=jnp.sum(weights * (target >= highest)),
+        tokens=jnp.sum(weights),
+    )
+    return sums, exponentials, normaliser

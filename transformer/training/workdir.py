@@ -1,0 +1,139 @@
+"""The folder of a run: it alone is enough to go on training, to translate and to evaluate.
+
+    config.json  vocabulary.model  environment.json  parameters.txt  metrics.jsonl
+    checkpoints/  best/  events.out.tfevents...
+
+Each file is written whole or not at all, save the two logs, which grow.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import sys
+from typing import Any
+
+import jax
+
+from transformer import config as config_lib
+from transformer.config import Config
+from transformer.data.tokenizer import Tokenizer
+from transformer.errors import UserError
+
+CONFIG, VOCABULARY = "config.json", "vocabulary.model"
+PACKAGES = "jax jaxlib flax optax orbax-checkpoint grain sentencepiece sacrebleu numpy".split()
+
+# What a run may change when it goes on: nothing that decides which numbers training computes.
+CHANGEABLE = (
+    "training.num_steps training.log_every training.eval_every training.checkpoint_every "
+    "training.keep_last training.keep_best training.average_last training.patience "
+    "training.bleu_tokenize decoding. mesh. data.validation data.validation_pairs data.test "
+    "model.remat"
+).split()
+
+
+def check(workdir: pathlib.Path, config: Config) -> None:
+    """Refuses a folder that holds another experiment than `config`.
+
+    Raises:
+      UserError: what differs is named.
+    """
+    if not (workdir / CONFIG).exists():
+        return
+    changed = {
+        key: values
+        for key, values in config_lib.differences(_read_config(workdir / CONFIG), config).items()
+        if not any(key == k or (k.endswith(".") and key.startswith(k)) for k in CHANGEABLE)
+    }
+    if changed:
+        what = "; ".join(f"config.{k} was {a!r}, is {b!r}" for k, (a, b) in changed.items())
+        raise UserError(
+            f"{workdir} holds another experiment ({what}); name another --workdir, or give the "
+            "old values to resume it."
+        )
+
+
+def stored_vocabulary(workdir: pathlib.Path, vocab_path: str) -> Tokenizer | None:
+    """The vocabulary that the run was begun with, None for a new run.
+
+    Raises:
+      UserError: it is not the one at `vocab_path`, where that is not empty.
+    """
+    path = workdir / VOCABULARY
+    if not path.exists():
+        return None
+    stored = Tokenizer.load(path)
+    if vocab_path and Tokenizer.load(vocab_path).fingerprint != stored.fingerprint:
+        raise UserError(
+            f"{path} is another vocabulary than {vocab_path}, which config.data.vocab_path names; "
+            "name another --workdir."
+        )
+    return stored
+
+
+def claim(workdir: pathlib.Path, config: Config, tokenizer: Tokenizer) -> None:
+    """Makes `workdir` this experiment's.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write(workdir / VOCABULARY, tokenizer.model_proto)
+        write(workdir / CONFIG, json.dumps(config_lib.to_dict(config), indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{workdir} cannot be written: {error.strerror}.") from error
+
+
+def load(workdir: pathlib.Path) -> tuple[Config, Tokenizer]:
+    """The config and the vocabulary of a run.
+
+    Raises:
+      UserError: `workdir` is not the folder of a run.
+    """
+    for name in (CONFIG, VOCABULARY):
+        if not (workdir / name).exists():
+            raise UserError(f"{workdir} is not the folder of a run: it holds no {name}.")
+    return _read_config(workdir / CONFIG), Tokenizer.load(workdir / VOCABULARY)
+
+
+def describe(workdir: pathlib.Path, params: Any) -> int:
+    """Writes the table of parameters and what the run runs on; returns their number."""
+    rows = []
+    for path, array in jax.tree_util.tree_leaves_with_path(params):
+        name = ".".join(str(getattr(key, "key", key)) for key in path)
+        rows.append((name, "x".join(map(str, array.shape)), math.prod(array.shape)))
+    total = sum(count for *_, count in rows)
+    width = max(len(name) for name, *_ in rows)
+    lines = [f"{name:<{width}} {shape:>14} {count:>12,}" for name, shape, count in rows]
+    lines.append(f"{'total':<{width}} {'':>14} {total:>12,}")
+    write(workdir / "parameters.txt", "\n".join(lines) + "\n")
+    environment = {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
+        "processes": jax.process_count(),
+        "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    }
+    write(workdir / "environment.json", json.dumps(environment, indent=2) + "\n")
+    return total
+
+
+def write(path: pathlib.Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary.replace(path)
+
+
+def _read_config(path: pathlib.Path) -> Config:
+    try:
+        return config_lib.from_dict(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON (line {error.lineno}); restore it.") from error
