@@ -32,6 +32,7 @@ from typing import Any, Literal
 from absl import app, flags
 from ml_collections import ConfigDict
 
+from experiments import environment
 from transformer import config as config_lib
 from transformer.config import Config, DecodingConfig
 from transformer.data.corpus import split_lines
@@ -41,25 +42,9 @@ from transformer.errors import UserError
 flags.disclaim_key_flags()
 
 
-def setup_environment() -> None:
-    """Environment variables that count only if they are set before JAX starts.
-
-    Called when this module is imported. What the user has set stays as it is.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no information from the C++ libraries
-    # What was compiled once is read back by the next process, a resumed run's for example.
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "transformer-jax" / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    # XLA's default schedule for CPUs favours concurrency between operations; those of a training
-    # step fill the cores by themselves, so take the order that needs less memory.
-    scheduler, given = "--xla_cpu_scheduler_type", os.environ.get("XLA_FLAGS", "")
-    if scheduler not in given:
-        flag = f"{scheduler}=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
-        os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
-
-
-setup_environment()
+# Both count only before JAX starts, which the scripts' other imports do.
+environment.setup()
+environment.keep_memory()
 
 
 def run(main: Callable[[], int | None]) -> typing.NoReturn:

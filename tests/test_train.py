@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -42,10 +44,9 @@ def straight(tmp_path_factory, run_script, compiled):
 
 def weights(workdir, step):
     """The arrays of a checkpoint, read by the library that wrote them alone."""
-    import orbax.checkpoint as ocp
-
+    folder = (workdir / "checkpoints" / str(step)).absolute()
     with ocp.StandardCheckpointer() as reader:
-        return reader.restore((workdir / "checkpoints" / str(step) / "params").absolute())
+        return {item: reader.restore(folder / item) for item in ("params", "ema", "opt_state")}
 
 
 def test_a_run_leaves_all_that_is_needed(straight):
@@ -112,9 +113,23 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert "resumed" in done.stderr or len(steps) == 12
     assert losses(workdir) == losses(reference)
     assert [r["step"] for r in records(workdir)] == list(range(1, 13))
-    import jax
-
     jax.tree.map(np.testing.assert_array_equal, weights(workdir, 12), weights(reference, 12))
+
+
+def test_training_stops_early_when_bleu_stands_still(tmp_path, run_script, compiled):
+    """Without learning BLEU stays 0: the first validation is the best, the second is no better."""
+    arguments = [
+        f"--config={CONFIG}",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.training.learning_rate_scale=1e-30",
+        "--config.training.eval_every=2",
+        "--config.training.patience=1",
+    ]
+    done = run_script("train", *arguments, env=compiled)
+    assert done.returncode == 0, done.stderr
+    assert max(losses(tmp_path / "run")) == 4
+    again = run_script("train", *arguments, env=compiled)
+    assert "nothing to do" in again.stderr and "ended at step 4" in again.stderr
 
 
 def test_another_config_is_refused(straight, run_script, compiled):

@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.data.batch_tokens = 2_048
     config.data.packing = True  # one shape: one compilation
     config.training.num_steps = 12
+    config.training.ema_decay = 0.9
     config.training.warmup_steps = 4
     config.training.log_every = 1
     config.training.eval_every = 12

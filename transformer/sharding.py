@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Shaped
 
 from transformer.config import MeshConfig
@@ -53,7 +53,7 @@ def batch_shards(mesh: Mesh) -> int:
 
 
 def partition_spec(
-    logical_axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh
+    logical_axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh | AbstractMesh
 ) -> PartitionSpec:
     """The mesh axes of each dimension; one that they do not divide stays whole."""
     spec = []
