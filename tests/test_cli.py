@@ -17,6 +17,7 @@ from transformer.errors import UserError
 SCRIPT = '''
 """A script like those of experiments/."""
 import os
+import signal
 import sys
 import time
 from absl import flags
@@ -41,6 +42,8 @@ def main():
     elif DO.value == "bug":
         raise ValueError("a bug")
     elif DO.value == "wait":
+        # A shell that runs something in the background has it ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         print("ready", flush=True)
         time.sleep(60)
     elif DO.value == "talk":

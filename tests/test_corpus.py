@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import base_config
 
+from tests.helpers import base_config
 from transformer.data import corpus as corpus_lib
 from transformer.data.corpus import Corpus, keep_pairs, load_corpus, read_lines
 from transformer.errors import UserError

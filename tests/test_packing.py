@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from test_batching import assert_exact, like_captions
 
+from tests.test_batching import assert_exact, like_captions
 from transformer.data.batching import Shape
 from transformer.data.packing import Packing
 from transformer.errors import UserError

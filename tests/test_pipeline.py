@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import base_config
 
+from tests.helpers import base_config
 from transformer.data import pipeline
 from transformer.data.batching import BatchPlan, Shape
 from transformer.data.corpus import Corpus

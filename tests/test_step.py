@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.helpers import VOCAB_SIZE, base_config, random_ids, segments, small_model
 from transformer.config import MeshConfig
@@ -56,25 +57,30 @@ def assert_close(one, other, tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), one, other)
 
 
-def test_micro_batches_give_the_gradient_of_the_whole_batch():
+@pytest.fixture(scope="module")
+def whole():
+    """One step on the example batch as it is."""
+    return run(config_with(), example_batch())
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(whole):
     """Compared through Adam's first moment, which is a tenth of the gradient."""
-    state, metrics, _ = run(config_with(), example_batch())
+    state, metrics, _ = whole
     for count in (2, 4):
         cut_state, cut_metrics, _ = run(config_with(accumulate_steps=count), example_batch())
         assert_close(state.opt_state[0].mu, cut_state.opt_state[0].mu, 1e-6)
         assert_close(metrics, cut_metrics, 1e-5)
 
 
-def test_padding_rows_change_nothing():
-    batch = example_batch()
-    padded = jax.tree.map(lambda x: jnp.pad(x, ((0, 8), (0, 3))), batch)
-    state, metrics, _ = run(config_with(), batch)
+def test_padding_rows_change_nothing(whole):
+    padded = jax.tree.map(lambda x: jnp.pad(x, ((0, 8), (0, 3))), example_batch())
+    state, metrics, _ = whole
     padded_state, padded_metrics, _ = run(config_with(), padded)
     assert_close(state.opt_state[0].mu, padded_state.opt_state[0].mu, 1e-6)
     assert_close(metrics, padded_metrics, 1e-5)
 
 
-def test_packed_loss_and_gradient_equal_unpacked_ones():
+def test_packed_loss_and_gradient_equal_unpacked_ones(whole):
     """Four pairs in rows of their own, and in two rows."""
     source, target = random_ids(1, 4, 3), random_ids(2, 4, 4)
     ones = jnp.ones_like
@@ -97,7 +103,7 @@ def test_packed_loss_and_gradient_equal_unpacked_ones():
     )  # fmt: skip
     config = config_with()
     graphdef, _ = split(abstract_model(config.model, VOCAB_SIZE))
-    params = run(config, apart)[0].params
+    params = whole[0].params
 
     def loss(params, batch):
         return batch_loss(graphdef, params, batch, 0.1).loss
@@ -108,14 +114,14 @@ def test_packed_loss_and_gradient_equal_unpacked_ones():
     assert_close(gradient, packed_gradient, 1e-5)
 
 
-def test_the_average_follows_the_parameters():
+def test_the_average_follows_the_parameters(whole):
     state, *_ = run(config_with(ema_decay=0.9), example_batch())
     init = make_init(config_with(ema_decay=0.9), VOCAB_SIZE, make_mesh(MeshConfig(1, 1, 1)))[0]()
     # The first decay is min(0.9, 1 / 10).
     expected = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, init.params, state.params)
     assert_close(state.ema, expected, 1e-6)
     assert decoding_params(state) is state.ema
-    assert run(config_with(), example_batch())[0].ema is None
+    assert whole[0].ema is None and decoding_params(whole[0]) is whole[0].params
 
 
 def test_a_batch_is_learnt_by_heart():

@@ -210,7 +210,7 @@ def test_nbest_and_files(straight, tmp_path, run_script, compiled):
         (["--workdir={run}", "--input={tmp}/none"], "none: No such file or directory"),
         (["--workdir={run}", "--average=9"], "9 checkpoints cannot be averaged"),
         (["--workdir={run}", "--decoding.beam_size=0"], "config.decoding.beam_size must be at"),
-        (["--workdir={run}", "--nbest=9"], "nbest must be at least 1 and at most the beam size"),
+        (["--workdir={run}", "--nbest=9"], "nbest is 9, but decoding.beam_size only 4"),
         (["--workdir={run}", "--input={tmp}/latin1"], "latin1, line 2: not valid UTF-8"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jaxtyping import Array, Int
 
 from transformer.errors import UserError
 from transformer.training.step import TrainState
@@ -135,7 +136,7 @@ def read_weights(
 
 
 @jax.jit
-def _running_mean(mean: Any, new: Any, count: int) -> Any:
+def _running_mean(mean: Any, new: Any, count: Int[Array, ""] | int) -> Any:
     return jax.tree.map(lambda m, n: m + (n - m) / count, mean, new)
 
 
