@@ -116,6 +116,11 @@ def _loop(
     meter = Meter(run.config, run.workdir, run.checkpoints, log, bar, step)
     result: dict[str, Any] = {}
     last = False
+
+    def save() -> None:
+        meter.drain()  # a loss that is not finite is never saved
+        run.checkpoints.save(state, progress | {"data": batches.get_state()})
+
     try:
         while not (last or stop.signal):
             batch = next(batches)
@@ -131,10 +136,10 @@ def _loop(
                 _judge(run, state, result["bleu"], progress)
                 last |= 0 < training.patience <= progress["stale"]
                 meter.restart_clock()
-            if step % training.checkpoint_every == 0 or last or stop.signal:
-                meter.drain()
-                run.checkpoints.save(state, progress | {"data": batches.get_state()})
+            if step % training.checkpoint_every == 0 or last:
+                save()
         if stop.signal:
+            save()
             bar.message(f"{stop.signal.name}: saved step {step}; the same command goes on from it")
     finally:
         # Also after an error: what was handed to Orbax is whole before the process ends.
