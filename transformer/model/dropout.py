@@ -1,9 +1,10 @@
 """Dropout (section 5.4) with a random generator that costs next to nothing.
 
 Training draws a random number for nearly every activation. Here it is a hash of the entry's index
-under a 64-bit seed: a few integer operations, which XLA fuses into the multiplication by the mask,
-where JAX's own threefry would take most of the time of a small model's elementwise work, and half
-of its compilation. Like threefry, it gives the same numbers however arrays are sharded.
+under a 64-bit seed: a few integer operations, which XLA fuses into the multiplication by the mask.
+With JAX's own threefry a small model's training step on a CPU took about a tenth longer than
+without dropout; with this one the difference is lost in the noise. Like threefry, it gives the same
+numbers however arrays are sharded.
 """
 
 import jax
