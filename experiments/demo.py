@@ -54,7 +54,8 @@ def main() -> None:
     print(f"{results['test']['bleu_signature']}")
     print(f"training {trained - started:.0f} s, in all {time.time() - started:.0f} s")
     workdir_lib.write(workdir / "demo.json", json.dumps(results, indent=2) + "\n")
-    print(f"\nYour own: echo 'The old teacher reads a book.' | {_python()} --workdir={workdir}")
+    translate = f".venv/bin/python experiments/translate.py --workdir={workdir}"
+    print(f"\nYour own: echo 'The old teacher reads a book.' | {translate}")
 
 
 def _score(model: TrainedModel, split: str) -> dict:
@@ -64,10 +65,6 @@ def _score(model: TrainedModel, split: str) -> dict:
     bar.close()
     exact = sum(a == b for a, b in zip(outputs, references, strict=True)) / len(references)
     return score(outputs, references).to_json() | {"exact_match": exact}
-
-
-def _python() -> str:
-    return ".venv/bin/python experiments/translate.py"
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ import time
 from absl import flags
 
 from experiments import cli
-from transformer.data.corpus import read_lines
-from transformer.errors import UserError
+from transformer.data.corpus import read_pairs
 from transformer.evaluation.bleu import score
 from transformer.training import workdir as workdir_lib
 from transformer.training.load import load
@@ -32,12 +31,7 @@ def main() -> None:
     """See the module's docstring."""
     workdir = pathlib.Path(WORKDIR.value)
     config = APPLY_DECODING(workdir_lib.load(workdir)[0])
-    sources, references = read_lines(SOURCE.value), read_lines(REFERENCE.value)
-    if len(sources) != len(references):
-        raise UserError(
-            f"{SOURCE.value} has {len(sources)} lines and {REFERENCE.value} {len(references)}; "
-            "line n of one must be the translation of line n of the other."
-        )
+    sources, references = read_pairs(SOURCE.value, REFERENCE.value)
     model = load(workdir, config, **WEIGHTS())
     started = time.time()
     bar = Progress(len(sources), 0, unit="line")

@@ -113,6 +113,21 @@ def keep_pairs(
     return keep, dropped
 
 
+def read_pairs(source_path: str, target_path: str) -> Corpus:
+    """Two text files of which line n of one is the translation of line n of the other.
+
+    Raises:
+      UserError: where `read_lines` does, or the files have different numbers of lines.
+    """
+    source, target = read_lines(source_path), read_lines(target_path)
+    if len(source) != len(target):
+        raise UserError(
+            f"{source_path} has {len(source)} lines and {target_path} has {len(target)}; "
+            "line n of one must be the translation of line n of the other."
+        )
+    return Corpus(source, target)
+
+
 def _from_files(config: DataConfig, split: Split) -> Corpus:
     paths = getattr(config, split)
     if not paths:
@@ -120,13 +135,7 @@ def _from_files(config: DataConfig, split: Split) -> Corpus:
             f"config.data.{split} names no files; "
             f"set it to \"('{split}.{config.languages[0]}','{split}.{config.languages[1]}')\"."
         )
-    source, target = (read_lines(path) for path in paths)
-    if len(source) != len(target):
-        raise UserError(
-            f"{paths[0]} has {len(source)} lines and {paths[1]} has {len(target)}; "
-            "line n of one must be the translation of line n of the other."
-        )
-    return Corpus(source, target)
+    return read_pairs(*paths)
 
 
 def _from_grammar(config: DataConfig, split: Split, seed: int) -> Corpus:
