@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     """Table 3, row "base"."""
     config = ConfigDict()
     config.seed = 0
+    config.experiment = ""  # the row of the paper's tables, where a config stands for one
 
     config.model = ConfigDict()
     config.model.num_layers = 6  # N, section 3.1
@@ -30,6 +31,10 @@ def get_config() -> ConfigDict:
     config.model.tie_embeddings = "all"  # section 3.4
     config.model.dtype = "float32"  # P100s; "bfloat16" for TPUs and newer GPUs
     config.model.remat = False
+    config.model.activation = "relu"  # equation 2
+    config.model.attention_bias = False  # section 3.2.2: X W, and no b
+    config.model.output_bias = False  # section 3.4: the embedding matrix alone
+    config.model.layer_norm_epsilon = 1e-6  # not in the paper; tensor2tensor's value
 
     config.data = ConfigDict()
     config.data.source = "tfds"
@@ -73,6 +78,7 @@ def get_config() -> ConfigDict:
     config.decoding.strategy = "beam"
     config.decoding.beam_size = 4  # section 6.1
     config.decoding.alpha = 0.6  # section 6.1
+    config.decoding.length_penalty = "gnmt"  # ((5 + |Y|) / 6)^alpha, section 6.1's reference
     config.decoding.max_extra_length = 50  # "input length + 50", section 6.1
     config.decoding.batch_tokens = 16_384
     config.decoding.temperature = 1.0  # this and the next three: of strategy "sample" only

@@ -9,8 +9,8 @@ goes through the batches in its own order; decoding translates the validation se
 weights of --workdir or, without one, with random weights, which write up to the limit of length.
 """
 
+import dataclasses
 import json
-import pathlib
 import resource
 import statistics
 import sys
@@ -119,7 +119,8 @@ def _decoding(config: Config) -> tuple[dict[str, Any], Round]:
     """Translates the first --steps validation sentences, each round the same."""
     mesh = make_mesh(config.mesh)
     if WORKDIR.value:
-        model = load(pathlib.Path(WORKDIR.value), config)
+        wanted = {"decoding": config.decoding, "mesh": config.mesh}
+        model = load([WORKDIR.value], change=lambda own: dataclasses.replace(own, **wanted))
         params, translator = model.params, model.translator
     else:
         _, tokenizer = prepare_data(config, mesh, None, _say)

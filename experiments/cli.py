@@ -19,6 +19,7 @@ Scripts import this module before anything that imports JAX:
 import ast
 import dataclasses
 import difflib
+import inspect
 import os
 import pathlib
 import re
@@ -37,6 +38,10 @@ from transformer import config as config_lib
 from transformer.config import Config, DecodingConfig
 from transformer.data.corpus import split_lines
 from transformer.errors import UserError
+
+if typing.TYPE_CHECKING:
+    from transformer.data.tokenizer import Tokenizer
+    from transformer.training.load import Weights
 
 # The flags that are defined here belong to the script that asks for them, and to its --help.
 flags.disclaim_key_flags()
@@ -87,7 +92,10 @@ def config_flag(
       It raises `UserError`, see `load_config`.
     """
     path = flags.DEFINE_string(
-        "config", default, "the experiment, a file like configs/base.py", flag_values=flag_values
+        "config",
+        default,
+        "the experiment, a file like configs/base.py; configs/table3.py:C2 is its row C2",
+        flag_values=flag_values,
     )
     overrides = _define_overrides("config", Config, flag_values)
 
@@ -116,11 +124,22 @@ def decoding_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[Con
     return apply
 
 
-def weights_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[], dict[str, Any]]:
-    """Defines --average, --best and --step, which choose among a run's checkpoints.
+def workdirs_flag(flag_values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder[list[str]]:
+    """Defines --workdir, of a script that takes a trained run or an ensemble of several."""
+    return flags.DEFINE_multi_string(
+        "workdir",
+        None,
+        "folder of the trained run; several are an ensemble: --workdir=A --workdir=B",
+        required=True,
+        flag_values=flag_values,
+    )
+
+
+def weights_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[], "Weights"]:
+    """Defines --average, --best, --step and --ema, which choose among a run's checkpoints.
 
     Returns:
-      A function to call in `main`: the keyword arguments for `transformer.training.load.load`.
+      A function to call in `main`: the `weights` for `transformer.training.load.load`.
     """
     average = flags.DEFINE_integer(
         "average",
@@ -135,7 +154,20 @@ def weights_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[], d
     step = flags.DEFINE_integer(
         "step", None, "weights: the checkpoint of this step", flag_values=flag_values
     )
-    return lambda: {"average": average.value, "best": best.value, "step": step.value}
+    ema = flags.DEFINE_boolean(
+        "ema",
+        None,
+        "weights: the moving average of a run that has one, --noema for the weights themselves; "
+        "default: as the run validates",
+        flag_values=flag_values,
+    )
+
+    def weights() -> "Weights":
+        from transformer.training.load import Weights  # imports JAX, after the environment is set
+
+        return Weights(average.value, best.value, step.value, ema.value)
+
+    return weights
 
 
 def stdin_lines() -> list[str]:
@@ -147,11 +179,35 @@ def stdin_lines() -> list[str]:
     return split_lines(sys.stdin.buffer.read(), "standard input")
 
 
+def write_output(path: str | None, text: str) -> None:
+    """Writes `text` to a file, whole or not at all, or to standard output where `path` is None.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    from transformer.training import workdir
+
+    if path is None:
+        sys.stdout.write(text)
+        return
+    try:
+        workdir.write(pathlib.Path(path), text)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def token_scores(tokenizer: "Tokenizer", ids: Sequence[int], log_probs: Sequence[float]) -> str:
+    """PIECE:LOG_PROBABILITY of each token, with blanks between them."""
+    pairs = zip(tokenizer.pieces(ids), log_probs, strict=True)
+    return " ".join(f"{piece}:{score:.4f}" for piece, score in pairs)
+
+
 def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config:
     """Runs `get_config()` of the Python file `path` and checks what it returns.
 
     Args:
-      path: of a file like configs/base.py.
+      path: of a file like configs/base.py, with the argument of its `get_config` behind a colon
+        where that takes one.
       overrides: values by dotted key, for example {"training.num_steps": 60}.
 
     Raises:
@@ -169,13 +225,19 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
 
 
 def _run_config_file(path: str) -> dict[str, Any]:
+    arguments: list[str] = []
+    if not pathlib.Path(path).is_file() and ":" in path:
+        path, _, argument = path.rpartition(":")
+        arguments = [argument]
     if not pathlib.Path(path).is_file():
         raise UserError(f"--config={path}: there is no such file.")
     try:
         get_config = runpy.run_path(path).get("get_config")
         if get_config is None:
             raise UserError(f"{path} defines no function get_config().")
-        config = get_config()
+        if arguments and not inspect.signature(get_config).parameters:
+            raise UserError(f"{path} has no variants; drop {':'.join(['', *arguments])!r}.")
+        config = get_config(*arguments)
     except UserError:
         raise
     except Exception as error:

@@ -38,7 +38,7 @@ def main() -> None:
     workdir = pathlib.Path(WORKDIR.value)
     train(LOAD_CONFIG(), workdir)
     trained = time.time()
-    model = load(workdir, workdir_lib.load(workdir)[0])
+    model = load([workdir])
     results = {split: _score(model, split) for split in HELD_OUT}
     sources, references = pairs("test", 5, model.config.seed)
     print("\nFive held-out sentences:")

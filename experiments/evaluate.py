@@ -7,7 +7,6 @@ tokenised BLEU with compounds split, under its own name: the two are not compara
 """
 
 import json
-import pathlib
 import time
 
 from absl import flags
@@ -15,11 +14,10 @@ from absl import flags
 from experiments import cli
 from transformer.data.corpus import read_pairs
 from transformer.evaluation.bleu import score
-from transformer.training import workdir as workdir_lib
 from transformer.training.load import load
 from transformer.training.metrics import Progress
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the trained run", required=True)
+WORKDIRS = cli.workdirs_flag()
 SOURCE = flags.DEFINE_string("source", None, "text to translate, a sentence a line", required=True)
 REFERENCE = flags.DEFINE_string("reference", None, "its translation, line by line", required=True)
 TOKENIZE = flags.DEFINE_string("tokenize", None, "sacreBLEU's tokenizer; default: the run's own")
@@ -29,10 +27,9 @@ APPLY_DECODING = cli.decoding_flags()
 
 def main() -> None:
     """See the module's docstring."""
-    workdir = pathlib.Path(WORKDIR.value)
-    config = APPLY_DECODING(workdir_lib.load(workdir)[0])
     sources, references = read_pairs(SOURCE.value, REFERENCE.value)
-    model = load(workdir, config, **WEIGHTS())
+    model = load(WORKDIRS.value, WEIGHTS(), APPLY_DECODING)
+    config = model.config
     started = time.time()
     bar = Progress(len(sources), 0, unit="line")
     translations = model.translate(
@@ -46,9 +43,10 @@ def main() -> None:
         language=config.data.languages[1],
     )
     result = scores.to_json() | {
-        "checkpoints": model.steps,
+        "checkpoints": model.steps if len(model.steps) > 1 else model.steps[0],
         "beam_size": config.decoding.beam_size,
         "alpha": config.decoding.alpha,
+        "length_penalty": config.decoding.length_penalty,
         "seconds": round(time.time() - started, 2),
     }
     print(json.dumps(result, indent=2))

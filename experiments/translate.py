@@ -3,12 +3,14 @@
     python experiments/translate.py --workdir=runs/demo < english.txt > german.txt
     echo "The old teacher reads a book." | python experiments/translate.py --workdir=runs/demo
 
-The folder alone is enough: it holds config, vocabulary and weights. Blank lines stay blank. With
---nbest=K each line of output is NUMBER ||| TEXT ||| SCORE, K lines a sentence, best first.
-"""
+The folder alone is enough: it holds config, vocabulary and weights. Blank lines stay blank. Several
+--workdir are an ensemble. With --nbest=K each line of output is
 
-import pathlib
-import sys
+    NUMBER ||| TEXT ||| LOG_PROBABILITY ||| SCORE
+
+K lines a sentence, best first; SCORE is the log probability (in nats) over the length penalty.
+With --tokens a last field has PIECE:LOG_PROBABILITY of each token.
+"""
 
 from absl import flags
 
@@ -16,47 +18,50 @@ from experiments import cli
 from transformer.data.corpus import read_lines
 from transformer.decoding.translate import Translation
 from transformer.errors import UserError
-from transformer.training import workdir as workdir_lib
-from transformer.training.load import load
+from transformer.training.load import TrainedModel, load
 from transformer.training.metrics import Progress
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the trained run", required=True)
+WORKDIRS = cli.workdirs_flag()
 INPUT = flags.DEFINE_string("input", None, "file to translate (.gz too) instead of stdin")
 OUTPUT = flags.DEFINE_string("output", None, "file to write instead of stdout")
 NBEST = flags.DEFINE_integer("nbest", None, "write so many outputs a sentence, with scores")
+TOKENS = flags.DEFINE_boolean("tokens", False, "with --nbest: print the pieces' log probabilities")
+PREFIX = flags.DEFINE_string("prefix", None, "file of the words that each output must begin with")
 WEIGHTS = cli.weights_flags()
 APPLY_DECODING = cli.decoding_flags()
 
 
 def main() -> None:
     """See the module's docstring."""
-    workdir = pathlib.Path(WORKDIR.value)
-    config = APPLY_DECODING(workdir_lib.load(workdir)[0])
+    if TOKENS.value and NBEST.value is None:
+        raise UserError("--tokens is printed with --nbest only; add --nbest=1.")
+    prefixes = read_lines(PREFIX.value) if PREFIX.value else None
+    model = load(WORKDIRS.value, WEIGHTS(), APPLY_DECODING)
     lines = read_lines(INPUT.value) if INPUT.value else cli.stdin_lines()
-    model = load(workdir, config, **WEIGHTS())
     bar = Progress(len(lines), 0, unit="line")
     translations = model.translate(
         lines,
         nbest=NBEST.value or 1,
+        prefixes=prefixes,
         warn=lambda sentence: bar.message(f"warning: {sentence}"),
         progress=bar.reach,
     )
     bar.close()
-    text = "".join(_format(number, t) for number, t in enumerate(translations, 1))
-    if OUTPUT.value is None:
-        sys.stdout.write(text)
-        return
-    try:
-        workdir_lib.write(pathlib.Path(OUTPUT.value), text)
-    except OSError as error:
-        raise UserError(f"Cannot write {OUTPUT.value}: {error.strerror}.") from error
+    text = "".join(_format(model, number, t) for number, t in enumerate(translations, 1))
+    cli.write_output(OUTPUT.value, text)
 
 
-def _format(number: int, translation: Translation) -> str:
+def _format(model: TrainedModel, number: int, found: Translation) -> str:
     if NBEST.value is None:
-        return f"{translation.text}\n"
-    pairs = zip(translation.texts, translation.scores, strict=True)
-    return "".join(f"{number} ||| {text} ||| {score:.6f}\n" for text, score in pairs)
+        return f"{found.text}\n"
+    text = ""
+    for n, output in enumerate(found.texts):
+        fields = [str(number), output, f"{found.log_probs[n]:.6f}", f"{found.scores[n]:.6f}"]
+        if TOKENS.value:
+            tokens = found.token_log_probs[n]
+            fields.append(cli.token_scores(model.tokenizer, found.ids[n], tokens))
+        text += " ||| ".join(fields) + "\n"
+    return text
 
 
 if __name__ == "__main__":

@@ -39,6 +39,23 @@ def test_multi_head_attention_by_hand():
     np.testing.assert_allclose(output[0], [[7 + 10, 1], [6 + 10, 1]], rtol=1e-6)
 
 
+def test_biases_are_added_to_the_four_projections():
+    config = small_model(d_model=2, num_heads=1, d_k=1, d_v=1, attention_bias=True)
+    attention = MultiHeadAttention(config, nnx.Rngs(0))
+    # Keys 0 and 4, values 10 and 11; the query 0 + ln 3 / 4 gives weights 1/4 and 3/4.
+    attention.query[...] = jnp.zeros((2, 1, 1))
+    attention.query_bias[...] = jnp.full((1, 1), np.log(3.0) / 4)
+    attention.key[...] = jnp.array([[[1.0]], [[5.0]]])
+    attention.key_bias[...] = jnp.full((1, 1), -1.0)
+    attention.value[...] = jnp.array([[[0.0]], [[1.0]]])
+    attention.value_bias[...] = jnp.full((1, 1), 10.0)
+    attention.output[...] = jnp.array([[[1.0, 2.0]]])
+    attention.output_bias[...] = jnp.array([0.5, 0.0])
+    x = jnp.eye(2)[None]
+    output = attention(x, attention.keys_values(x), None)
+    np.testing.assert_allclose(output[0], [[11.25, 21.5]] * 2, rtol=1e-6)
+
+
 def test_projections_have_no_bias():
     attention = MultiHeadAttention(small_model(), nnx.Rngs(0))
     zeros = jnp.zeros((1, 3, 16))

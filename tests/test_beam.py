@@ -138,6 +138,61 @@ def test_length_penalty_counts_the_end_token():
     np.testing.assert_allclose(penalty, [1.0, 2.0**0.6], rtol=1e-6)
 
 
+def test_the_other_penalties_by_name():
+    lengths = jnp.array([1, 4])
+    np.testing.assert_allclose(length_penalty(lengths, 0.5, "power"), [1.0, 2.0], rtol=1e-6)
+    np.testing.assert_array_equal(length_penalty(lengths, 0.5, "none"), [1.0, 1.0])
+
+
+def test_each_penalty_ranks_by_its_own_scores():
+    """Over all 15 outputs, as `test_a_beam_that_holds_everything_is_exhaustive_search` has them."""
+    model = History(seed=3, vocab_size=5)
+    options = {"beam_size": 16, "max_length": 4, "num_return": 15}
+    for kind, divide in {"power": lambda n: n**1.3, "none": lambda n: 1.0}.items():
+        found = search(model.step, model.cache([5], 16), penalty=kind, alpha=1.3, **options)
+        outputs = [tuple(sequence(found, 0, n)) for n in range(15)]
+        assert len(set(outputs)) == 15
+        expected = [model.log_prob(5, tokens) / divide(len(tokens)) for tokens in outputs]
+        np.testing.assert_allclose(found.scores[0], [*expected, -np.inf], rtol=1e-5)
+        assert expected == sorted(expected, reverse=True)
+
+
+def test_log_probs_of_tokens():
+    model = History(seed=11)
+    found = search(model.step, model.cache([5, 17], 3), batch_size=2, beam_size=3, num_return=3)
+    for row, sentence in enumerate([5, 17]):
+        for n in range(3):
+            tokens = tuple(sequence(found, row, n))
+            each = [model.next_log_probs(sentence, tokens[:i])[t] for i, t in enumerate(tokens)]
+            given = found.token_log_probs[row, n]
+            np.testing.assert_allclose(given[: len(tokens)], each, rtol=1e-5)
+            assert not given[len(tokens) :].any()
+
+
+def test_outputs_begin_with_their_prefixes():
+    """The best of all outputs that begin so, scored as without a prefix; a blank one binds none."""
+    model, limit = History(seed=3, vocab_size=5), 4
+    prefixes = [(B, A), (A,), ()]
+    found = search(
+        model.step,
+        model.cache([5, 5, 5], 16),
+        batch_size=3,
+        beam_size=16,
+        max_length=limit,
+        alpha=0.6,
+        prefixes=jnp.array([[B, A], [A, PAD], [PAD, PAD]]),
+    )
+    outputs = [(*words, EOS) for n in range(limit) for words in itertools.product((A, B), repeat=n)]
+    for row, prefix in enumerate(prefixes):
+        expected, tokens = max(
+            (model.log_prob(5, tokens) / ((5 + len(tokens)) / 6) ** 0.6, tokens)
+            for tokens in outputs
+            if tokens[: len(prefix)] == prefix
+        )
+        assert tuple(sequence(found, row)) == tokens
+        np.testing.assert_allclose(found.scores[row, 0], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 2.0])
 def test_a_beam_that_holds_everything_is_exhaustive_search(alpha):
     # Outputs of at most 4 tokens over {A, B, EOS}: 1 + 2 + 4 + 8 = 15 that end in EOS.

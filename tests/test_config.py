@@ -117,7 +117,9 @@ def test_a_section_must_have_keys(value):
     ("key", "choices"),
     [
         ("model__norm", "'post', 'pre'"),
-        ("model__positions", "'sinusoidal', 'learned'"),
+        ("model__positions", "'sinusoidal', 'sinusoidal_halves', 'learned'"),
+        ("model__activation", "'relu', 'swish'"),
+        ("decoding__length_penalty", "'gnmt', 'power', 'none'"),
         ("model__tie_embeddings", "'all', 'decoder', 'none'"),
         ("model__dtype", "'float32', 'bfloat16'"),
         ("data__source", "'files', 'tfds', 'grammar'"),
@@ -247,3 +249,9 @@ def test_a_mesh_may_leave_any_one_axis_open():
     for sizes in ((-1, 2, 2), (2, -1, 1), (1, 1, -1), (8, 1, 1)):
         mesh = dict(zip(("data", "fsdp", "tensor"), sizes, strict=True))
         assert dataclasses.astuple(config_lib.from_dict(changed(mesh=mesh)).mesh) == sizes
+
+
+def test_a_run_from_before_a_key_was_there_reads_as_the_paper_has_it():
+    values = base.get_config().to_dict()
+    del values["model"]["attention_bias"], values["decoding"]["length_penalty"]
+    assert config_lib.from_dict(values) == config_lib.from_dict(base.get_config())

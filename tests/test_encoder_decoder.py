@@ -60,10 +60,28 @@ def test_padding_changes_nothing(model):
     np.testing.assert_allclose(padded[1, :2], reference[1, :2], atol=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["post", "pre"])
-@pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
-def test_cached_steps_equal_teacher_forcing(norm, positions):
-    model = make_model(norm=norm, positions=positions)
+OTHERS = {
+    "attention_bias": True,
+    "output_bias": True,
+    "activation": "swish",
+    "positions": "sinusoidal_halves",
+}
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"norm": "post", "positions": "sinusoidal"},
+        {"norm": "post", "positions": "learned"},
+        {"norm": "pre", "positions": "learned"},
+        {"norm": "pre"} | OTHERS,
+    ],
+    ids=str,
+)
+def test_cached_steps_equal_teacher_forcing(switches):
+    graphdef, params = split(make_model(**switches))
+    params = jax.tree.map(lambda p: p + 0.1, params)  # biases other than zero
+    model = nnx.merge(graphdef, params)
     beams = 3
     source, source_segments = random_ids(1, 2, 5), segments(5, 3, width=5)
     target = random_ids(2, 2 * beams, 6)  # a target of its own for every hypothesis
@@ -74,8 +92,6 @@ def test_cached_steps_equal_teacher_forcing(norm, positions):
         target,
         jnp.ones_like(target),
     ).reshape(2, beams, 6, VOCAB_SIZE)
-
-    graphdef, params = split(model)
 
     @jax.jit
     def start(params):
@@ -173,6 +189,16 @@ def test_tying_decides_the_number_of_matrices(tie, matrices):
     _, params = split(make_model(tie_embeddings=tie))
     shapes = [p.shape for p in jax.tree.leaves(params)]
     assert shapes.count((VOCAB_SIZE, 16)) == matrices
+
+
+def test_each_bias_is_one_more_vector():
+    sizes = {"num_layers": 1, "num_heads": 2, "d_model": 16, "d_k": 8, "d_v": 6}
+    counts = [
+        sum(p.size for p in jax.tree.leaves(split(make_model(**sizes, **switches))[1]))
+        for switches in ({}, {"attention_bias": True}, {"output_bias": True})
+    ]
+    assert counts[1] - counts[0] == 3 * (2 * (8 + 8 + 6) + 16)
+    assert counts[2] - counts[0] == VOCAB_SIZE
 
 
 def parameter_count(config, vocab_size):

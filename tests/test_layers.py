@@ -12,6 +12,7 @@ from transformer.model.layers import (
     LayerNorm,
     Positions,
     Residual,
+    sinusoidal_halves,
     sinusoidal_positions,
 )
 
@@ -26,12 +27,34 @@ def test_equation_2_by_hand():
     np.testing.assert_allclose(layer(jnp.array([[[1.0, -2.0]]]))[0, 0], [3.0, 0.5])
 
 
+def test_swish_by_hand():
+    layer = FeedForward(small_model(d_model=2, d_ff=2, activation="swish"), nnx.Rngs(0))
+    layer.w1[...] = layer.w2[...] = jnp.eye(2)
+    z = np.array([1.0, -2.0])
+    np.testing.assert_allclose(layer(jnp.array([[z]]))[0, 0], z / (1 + np.exp(-z)), rtol=1e-6)
+
+
+def test_layer_norm_adds_the_configured_epsilon_to_the_variance():
+    layer = LayerNorm(small_model(d_model=2, layer_norm_epsilon=3.0), nnx.Rngs(0))
+    # Mean 2 and variance 1: (1 - 2) / sqrt(1 + 3).
+    np.testing.assert_allclose(layer(jnp.array([[1.0, 3.0]]))[0], [-0.5, 0.5], rtol=1e-6)
+
+
 def test_sinusoids_by_hand():
     table = sinusoidal_positions(3, 4)
     np.testing.assert_allclose(table[0], [0, 1, 0, 1])
     # 10000^(2 / 4) = 100
     expected = [np.sin(2), np.cos(2), np.sin(0.02), np.cos(0.02)]
     np.testing.assert_allclose(table[2], expected, rtol=1e-6)
+
+
+def test_sinusoids_in_halves_by_hand():
+    # Three wavelengths over two intervals: 1, 10000^(-1 / 2) = 0.01, 0.0001.
+    angles = np.array([2, 0.02, 0.0002])
+    table = sinusoidal_halves(3, 6)
+    np.testing.assert_allclose(table[2], [*np.sin(angles), *np.cos(angles)], rtol=1e-6)
+    layer = Positions(small_model(positions="sinusoidal_halves", d_model=6), nnx.Rngs(0))
+    np.testing.assert_array_equal(layer(3), table)
 
 
 def test_a_shift_is_a_rotation_of_the_sinusoids():
@@ -52,7 +75,7 @@ def test_learned_positions():
 
 
 def test_layer_norm_by_hand():
-    layer = LayerNorm(2, nnx.Rngs(0))
+    layer = LayerNorm(small_model(d_model=2), nnx.Rngs(0))
     layer.scale[...] = jnp.array([3.0, 4.0])
     layer.bias[...] = jnp.array([0.0, 1.0])
     # Mean 2 and variance 1.

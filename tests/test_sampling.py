@@ -21,7 +21,9 @@ def constant(tokens, position, cache):
 
 
 @functools.cache
-def compiled(step, **options):
+def compiled(step, prefixes=None, **options):
+    if prefixes is not None:
+        options["prefixes"] = jnp.array(prefixes)
     return jax.jit(
         lambda cache, keys, limits: sample(
             step, cache, keys=keys, length_limits=limits, bos_id=BOS, eos_id=EOS, **options
@@ -91,6 +93,9 @@ def test_log_probs_are_those_of_the_model_itself():
         expected = sum(math.log(PROBS[token]) for token in tokens)
         np.testing.assert_allclose(found.log_probs[0, n], expected, rtol=1e-5)
         np.testing.assert_array_equal(found.scores[0, n], found.log_probs[0, n])
+        each = found.token_log_probs[0, n]
+        np.testing.assert_allclose(each[: len(tokens)], np.log(np.take(PROBS, tokens)), rtol=1e-5)
+        assert not each[len(tokens) :].any()
 
 
 def test_samples_end_with_eos_or_at_their_limit_and_are_padded():
@@ -104,6 +109,14 @@ def test_samples_end_with_eos_or_at_their_limit_and_are_padded():
             assert length == limit or tokens[length - 1] == EOS
             ended += 0 < length < limit
     assert ended > 50  # most of them end before their limit
+
+
+def test_samples_begin_with_their_prefixes():
+    found = draw(constant, jax.random.split(jax.random.key(0), 2), prefixes=((C, B), (PAD, PAD)))
+    assert (found.tokens[0, :, :2] == [C, B]).all()
+    assert (found.tokens[0, :, 2] != found.tokens[0, 0, 2]).any()
+    assert set(found.tokens[1, :, 0]) == {EOS, A, B, C}
+    np.testing.assert_allclose(found.token_log_probs[0, :, 0], math.log(PROBS[C]), rtol=1e-5)
 
 
 def test_the_same_key_draws_the_same_and_another_key_another():

@@ -5,12 +5,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 from tests.helpers import VOCAB_SIZE, base_config, random_ids, segments, small_model
 from transformer.config import MeshConfig
 from transformer.data.batching import Batch
-from transformer.model.encoder_decoder import split
+from transformer.model.encoder_decoder import Transformer, split
 from transformer.sharding import make_mesh
 from transformer.training.step import (
     abstract_model,
@@ -140,3 +142,25 @@ def test_eval_step_is_without_dropout_and_smoothing():
     assert_close(sums, plain, 1e-5)
     assert sums.tokens == jnp.sum(batch.target_segments)
     np.testing.assert_allclose(sums.loss, sums.nll)
+
+
+def test_a_bias_of_the_output_layer_is_in_the_loss():
+    config = small_model(num_layers=1, output_bias=True)
+    graphdef, params = split(Transformer(config, VOCAB_SIZE, nnx.Rngs(0)))
+    params["output_bias"] = jnp.linspace(-2.0, 2.0, VOCAB_SIZE)
+    batch = example_batch()
+
+    def by_logits(params):
+        model = nnx.merge(graphdef, params)
+        hidden = model(batch.source, batch.source_segments, batch.target_in, batch.target_segments)
+        target = optax.smooth_labels(jax.nn.one_hot(batch.target_out, VOCAB_SIZE), 0.1)
+        each = optax.softmax_cross_entropy(model.logits(hidden), target)
+        return jnp.sum(jnp.where(batch.target_segments > 0, each, 0.0))
+
+    def by_chunks(params):
+        return batch_loss(graphdef, params, batch, 0.1).loss
+
+    expected, found = (jax.jit(jax.value_and_grad(f))(params) for f in (by_logits, by_chunks))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    assert_close(found[1], expected[1], 1e-4)
+    assert jnp.abs(found[1]["output_bias"]).max() > 0.1

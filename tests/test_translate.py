@@ -154,6 +154,22 @@ def test_samples_are_as_many_as_asked_for_and_repeat():
     assert [t.ids for t in again] == [first.ids, second.ids]
 
 
+def test_outputs_begin_with_their_prefixes():
+    params, lines = fake(confidence=20.0)[1], ["a b c", "a b c", "", "h g f e d c b a"]
+    prefixes = ["b b", " ", "a", "a b c"]
+    found = translator().translate(params, lines, prefixes=prefixes)
+    assert [t.text for t in found] == ["b b c", "a b c", "", "a b c e d c b a"]
+    sampled = translator(SAMPLE).translate(params, lines[:1], prefixes=["h h"], nbest=3)
+    assert all(text.split()[:2] == ["h", "h"] for text in sampled[0].texts)
+
+
+def test_prefixes_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match="There are 1 prefixes for 2 lines"):
+        translator().translate({}, ["a", "b"], prefixes=["a"])
+    with pytest.raises(UserError, match="line 2 has 6 tokens, but the output at most 6"):
+        translator().translate({}, ["a b", "a"], prefixes=["a b c d e f", "a b c d e f"])
+
+
 def test_outputs_end_at_the_input_length_plus_the_extra():
     params = fake()[1]
     params["table"] = params["table"].at[:, EOS].set(-100.0)  # never ends
@@ -186,7 +202,7 @@ def test_other_parameters_are_used_without_compiling_again():
 def test_compiled_shapes_are_few_and_within_the_budget():
     batches = []
     sources = [[*source, EOS] for source in Words().encode(random_lines(200, seed=6))]
-    for batch in translator()._batches(sources, nbest=1):
+    for batch in translator()._batches(sources, None, nbest=1):
         assert batch.source.shape[1] in source_lengths(MAX_LENGTH)
         cells = batch.source.shape[0] * BEAM.beam_size * (batch.source.shape[1] + 4)
         assert cells <= BEAM.batch_tokens

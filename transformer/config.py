@@ -32,11 +32,17 @@ class ModelConfig:
     attention_dropout_rate: float
     feed_forward_dropout_rate: float
     norm: Literal["post", "pre"]
-    positions: Literal["sinusoidal", "learned"]
+    positions: Literal["sinusoidal", "sinusoidal_halves", "learned"]
     max_positions: int  # rows of the table of learned positions; sinusoids need none
     tie_embeddings: Literal["all", "decoder", "none"]
     dtype: Literal["float32", "bfloat16"]  # of the computation; parameters are float32
     remat: bool  # recompute each layer's activations in the backward pass
+    # Departures of other implementations. Keys with a default may be missing: runs that were begun
+    # before there was such a key lack it.
+    activation: Literal["relu", "swish"] = "relu"  # of the feed-forward network
+    attention_bias: bool = False  # of the four projections
+    output_bias: bool = False  # of the pre-softmax layer
+    layer_norm_epsilon: float = 1e-6  # added to the variance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +97,14 @@ class DecodingConfig:
 
     strategy: Literal["beam", "sample"]
     beam_size: int  # 1 is greedy search
-    alpha: float  # of the length penalty ((5 + |Y|) / 6)^alpha
+    alpha: float  # exponent of the length penalty
     max_extra_length: int  # the output has at most the input's length plus this
     batch_tokens: int  # of live hypotheses: rows x beam x length
     temperature: float
     top_k: int  # 0: all
     top_p: float  # 1: all
     seed: int
+    length_penalty: Literal["gnmt", "power", "none"] = "gnmt"  # ((5 + |Y|) / 6)^alpha or |Y|^alpha
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +126,7 @@ class Config:
     training: TrainingConfig
     decoding: DecodingConfig
     mesh: MeshConfig
+    experiment: str = ""  # what of the paper this is, "table3:C2" say; changes nothing
 
 
 def from_dict(values: ConfigDict | Mapping[str, Any]) -> Config:
@@ -159,13 +167,14 @@ def _build(cls: type, values: Any, path: str) -> Any:
         raise UserError(f"{path} must be a section with keys, not {values!r}.")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     known, given = set(fields), dict(values.items())
+    optional = {name for name, f in fields.items() if f.default is not dataclasses.MISSING}
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0)
             raise UserError(f"{path}.{key} is not a known key; did you mean {path}.{near[0]}?")
-    if missing := sorted(known - set(given)):
+    if missing := sorted(known - optional - set(given)):
         raise UserError(f"{path}.{missing[0]} is missing; configs/base.py shows every key.")
-    return cls(**{k: _convert(f.type, given[k], f"{path}.{k}") for k, f in fields.items()})
+    return cls(**{k: _convert(fields[k].type, v, f"{path}.{k}") for k, v in given.items()})
 
 
 def _convert(kind: Any, value: Any, path: str) -> Any:
@@ -217,14 +226,18 @@ def _check(config: Config) -> None:
             value = getattr(getattr(config, section), name)
             if not 0 <= value < 1:
                 raise UserError(f"config.{section}.{name} must be in [0, 1), not {value}.")
-    for name in ("learning_rate_scale", "adam_eps"):
-        if getattr(training, name) <= 0:
-            raise UserError(f"config.training.{name} must be greater than 0.")
+    for section, name in (
+        ("training", "learning_rate_scale"),
+        ("training", "adam_eps"),
+        ("model", "layer_norm_epsilon"),
+    ):
+        if getattr(getattr(config, section), name) <= 0:
+            raise UserError(f"config.{section}.{name} must be greater than 0.")
     if not 0 < decoding.top_p <= 1:
         raise UserError(f"config.decoding.top_p must be in (0, 1], not {decoding.top_p}.")
     if decoding.temperature <= 0:
         raise UserError("config.decoding.temperature must be greater than 0.")
-    if model.positions == "sinusoidal" and model.d_model % 2:
+    if model.positions != "learned" and model.d_model % 2:
         raise UserError(
             f"config.model.d_model must be even for sinusoidal positions, not {model.d_model}."
         )

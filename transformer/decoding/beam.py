@@ -8,8 +8,9 @@ the cache has leading dimensions [B W]: after each step the beams are permuted, 
 follows.
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,31 +20,47 @@ from jaxtyping import Array, Bool, Float, Int
 
 Cache = Any
 Step = Callable[[Array, Array, Cache], tuple[Array, Cache]]
+Penalty = Literal["gnmt", "power", "none"]
 
 
 class Hypotheses(NamedTuple):
     """W outputs a sentence. A slot that holds none has score and log probability -inf."""
 
     tokens: Int[Array, "B W T"]  # with EOS, then padding
+    token_log_probs: Float[Array, "B W T"]  # float32, of each token; 0 at padding
     log_probs: Float[Array, "B W"]  # float32, sum over the tokens, EOS included
     scores: Float[Array, "B W"]  # float32, what the hypotheses are ranked by
     lengths: Int[Array, "B W"]  # int32, tokens with EOS
 
 
-class _State(NamedTuple):
-    """Token arrays have L = T + 1 columns: BOS, and the output of step t in column t + 1."""
+class _Paths(NamedTuple):
+    """L = T + 1 columns: BOS, and the output of step t in column t + 1."""
 
+    tokens: Int[Array, "B W L"]
+    token_log_probs: Float[Array, "B W L"]
+
+
+class _State(NamedTuple):
     position: Int[Array, ""]  # int32, steps taken
     done: Bool[Array, "B"]  # a sentence that is done changes no more
-    live_tokens: Int[Array, "B W L"]
+    live: _Paths
     live_log_probs: Float[Array, "B W"]  # best first; -inf: no such beam
-    finished: Hypotheses  # the W best so far that end in EOS, best first
+    finished: Hypotheses  # the W best so far that end in EOS, best first; L columns
     cache: Cache
 
 
-def length_penalty(length: Int[Array, "..."], alpha: float) -> Float[Array, "..."]:
-    """((5 + |Y|) / 6)^alpha, where |Y| counts the end token."""
-    return ((5.0 + length.astype(jnp.float32)) / 6.0) ** alpha
+def length_penalty(
+    length: Int[Array, "..."], alpha: float, kind: Penalty = "gnmt"
+) -> Float[Array, "..."]:
+    """What log probabilities are divided by; |Y| = `length` counts the end token.
+
+    "gnmt" is the paper's, ((5 + |Y|) / 6)^alpha; "power" is |Y|^alpha, the penalty of fairseq and
+    Hugging Face, whose default alpha of 1 makes a mean of it; "none" is 1.
+    """
+    if kind == "none":
+        return jnp.ones(length.shape, jnp.float32)
+    length = jnp.maximum(length, 1).astype(jnp.float32)  # a row of padding has length 0
+    return ((5.0 + length) / 6.0 if kind == "gnmt" else length) ** alpha
 
 
 def beam_search(
@@ -57,8 +74,10 @@ def beam_search(
     bos_id: int,
     eos_id: int,
     alpha: float,
+    penalty: Penalty = "gnmt",
     pad_id: int = 0,
     forbidden_ids: Sequence[int] = (),
+    prefixes: Int[Array, "B P"] | None = None,
     num_return: int = 1,
 ) -> Hypotheses:
     """The best outputs by log probability divided by `length_penalty`, best first.
@@ -85,43 +104,54 @@ def beam_search(
       bos_id: the token before the first.
       eos_id: the token that ends a hypothesis.
       alpha: of the length penalty; at least 0.
+      penalty: which one, see `length_penalty`.
       pad_id: fills the returned tokens after EOS.
       forbidden_ids: tokens never generated; they keep their share of the model's probability.
+      prefixes: what each output has to begin with, then `pad_id`; no EOS, and shorter than the
+        limit. Forced tokens count towards the score as any other.
       num_return: how many hypotheses a sentence are wanted, at most W.
     """
     if not 1 <= num_return <= beam_size:
         raise ValueError(f"num_return is {num_return}, not between 1 and {beam_size=}")
     limits = jnp.minimum(length_limits, max_length)
-    largest_penalty = length_penalty(limits, alpha)
+    divide_by = functools.partial(length_penalty, alpha=alpha, kind=penalty)
 
     def advance(state: _State) -> _State:
-        last = lax.dynamic_index_in_dim(state.live_tokens, state.position, axis=2, keepdims=False)
+        length = state.position + 1
+        last = lax.dynamic_index_in_dim(state.live.tokens, state.position, axis=2, keepdims=False)
         logits, cache = step(last, state.position, state.cache)
         log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)  # [B W V]
-        log_probs = forbid(log_probs, forbidden_ids) + state.live_log_probs[:, :, None]
-        values, parents, tokens = _candidates(log_probs)
-        sequences = _gather(state.live_tokens, parents)  # [B C L]
-        sequences = lax.dynamic_update_index_in_dim(sequences, tokens, state.position + 1, axis=2)
+        log_probs = forbid(log_probs, forbidden_ids)
+        if prefixes is not None:
+            log_probs = force(log_probs, prefixes, state.position, pad_id)
+        values, parents, tokens = _candidates(log_probs + state.live_log_probs[:, :, None])
+        flat = log_probs.reshape(batch_size, -1)
+        own = jnp.take_along_axis(flat, parents * log_probs.shape[2] + tokens, axis=1)  # [B C]
+        paths = jax.tree.map(
+            lambda path, new: lax.dynamic_update_index_in_dim(path, new, length, axis=2),
+            _gather(state.live, parents),  # [B C L]
+            _Paths(tokens, own),
+        )
         ended = tokens == eos_id
 
-        finished = _merge(state.finished, sequences, values, ended, state.position + 1, alpha)
+        finished = _merge(state.finished, paths, values, ended, length, divide_by(length))
         live_log_probs, chosen = lax.top_k(jnp.where(ended, -jnp.inf, values), beam_size)
-        live_tokens, parents = _gather((sequences, parents), chosen)
+        live, parents = _gather((paths, parents), chosen)
         if beam_size > 1:
             cache = _gather(cache, parents)
 
-        finished, live_tokens, live_log_probs = jax.tree.map(
+        finished, live, live_log_probs = jax.tree.map(
             lambda old, new: jnp.where(state.done.reshape(-1, *[1] * (new.ndim - 1)), old, new),
-            (state.finished, state.live_tokens, state.live_log_probs),
-            (finished, live_tokens, live_log_probs),
+            (state.finished, state.live, state.live_log_probs),
+            (finished, live, live_log_probs),
         )
-        beaten = finished.scores[:, num_return - 1] >= live_log_probs[:, 0] / largest_penalty
-        done = state.done | beaten | (state.position + 1 >= limits)
-        return _State(state.position + 1, done, live_tokens, live_log_probs, finished, cache)
+        reachable = live_log_probs[:, 0] / divide_by(limits)
+        done = state.done | (finished.scores[:, num_return - 1] >= reachable) | (length >= limits)
+        return _State(length, done, live, live_log_probs, finished, cache)
 
     start = _start(cache, limits, (batch_size, beam_size, max_length), bos_id, pad_id)
     end = lax.while_loop(lambda state: ~state.done.all(), advance, start)
-    return _result(end, limits, alpha)
+    return _result(end, limits, divide_by(limits))
 
 
 def forbid(log_probs: Float[Array, "B W V"], ids: Sequence[int]) -> Float[Array, "B W V"]:
@@ -130,17 +160,30 @@ def forbid(log_probs: Float[Array, "B W V"], ids: Sequence[int]) -> Float[Array,
     return jnp.where(forbidden, -jnp.inf, log_probs)
 
 
+def force(
+    log_probs: Float[Array, "B W V"],
+    prefixes: Int[Array, "B P"],
+    position: Int[Array, ""],
+    pad_id: int,
+) -> Float[Array, "B W V"]:
+    """`log_probs` with -inf for all but the prefix's token, where the prefix reaches `position`."""
+    wanted = jnp.take(prefixes, position, axis=1, mode="fill", fill_value=pad_id)[:, None, None]
+    allowed = (wanted == pad_id) | (jnp.arange(log_probs.shape[-1]) == wanted)
+    return jnp.where(allowed, log_probs, -jnp.inf)
+
+
 def _start(cache: Cache, limits: Array, sizes: tuple[int, int, int], bos: int, pad: int) -> _State:
     """One live beam a sentence: W equal ones would only repeat each other."""
     batch, beams, length = sizes
     tokens = jnp.full((batch, beams, length + 1), pad, jnp.int32).at[:, :, 0].set(bos)
+    paths = _Paths(tokens, jnp.zeros(tokens.shape, jnp.float32))
     none = jnp.full((batch, beams), -jnp.inf, jnp.float32)
     return _State(
         position=jnp.zeros((), jnp.int32),
         done=limits <= 0,
-        live_tokens=tokens,
+        live=paths,
         live_log_probs=none.at[:, 0].set(0.0),
-        finished=Hypotheses(tokens, none, none, jnp.zeros((batch, beams), jnp.int32)),
+        finished=Hypotheses(*paths, none, none, jnp.zeros((batch, beams), jnp.int32)),
         cache=cache,
     )
 
@@ -165,30 +208,32 @@ def _gather(tree: Any, indices: Int[Array, "B C"]) -> Any:
 
 def _merge(
     finished: Hypotheses,
-    sequences: Int[Array, "B C L"],
+    paths: _Paths,
     log_probs: Float[Array, "B C"],
     ended: Bool[Array, "B C"],
     length: Int[Array, ""],
-    alpha: float,
+    divide_by: Float[Array, ""],
 ) -> Hypotheses:
     """The W best of `finished` and of those candidates that have ended, best first."""
     log_probs = jnp.where(ended, log_probs, -jnp.inf)
-    scores = log_probs / length_penalty(length, alpha)
-    new = Hypotheses(sequences, log_probs, scores, jnp.full(scores.shape, length))
+    scores = log_probs / divide_by
+    new = Hypotheses(*paths, log_probs, scores, jnp.full(scores.shape, length))
     both = jax.tree.map(lambda old, new: jnp.concatenate([old, new], axis=1), finished, new)
     _, best = lax.top_k(both.scores, finished.scores.shape[1])
     return _gather(both, best)
 
 
-def _result(state: _State, limits: Int[Array, "B"], alpha: float) -> Hypotheses:
+def _result(state: _State, limits: Int[Array, "B"], divide_by: Float[Array, "B"]) -> Hypotheses:
     """Finished hypotheses; unfinished ones for sentences that have no finished one."""
     lengths = jnp.broadcast_to(limits[:, None], state.live_log_probs.shape)
-    scores = state.live_log_probs / length_penalty(lengths, alpha)
-    unfinished = Hypotheses(state.live_tokens, state.live_log_probs, scores, lengths)
+    scores = state.live_log_probs / divide_by[:, None]
+    unfinished = Hypotheses(*state.live, state.live_log_probs, scores, lengths)
     none = jnp.isneginf(state.finished.scores[:, 0])
     result = jax.tree.map(
         lambda new, old: jnp.where(none.reshape(-1, *[1] * (new.ndim - 1)), new, old),
         unfinished,
         state.finished,
     )
-    return result._replace(tokens=result.tokens[:, :, 1:])
+    return result._replace(
+        tokens=result.tokens[:, :, 1:], token_log_probs=result.token_log_probs[:, :, 1:]
+    )

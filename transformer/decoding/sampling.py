@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from transformer.decoding.beam import Cache, Hypotheses, Step, forbid
+from transformer.decoding.beam import Cache, Hypotheses, Step, forbid, force
 
 
 class _State(NamedTuple):
@@ -20,7 +20,7 @@ class _State(NamedTuple):
     position: Int[Array, ""]  # int32, steps taken
     done: Bool[Array, "B W"]
     tokens: Int[Array, "B W L"]
-    log_probs: Float[Array, "B W"]
+    token_log_probs: Float[Array, "B W L"]
     lengths: Int[Array, "B W"]
     cache: Cache
 
@@ -37,6 +37,7 @@ def sample(
     eos_id: int,
     pad_id: int = 0,
     forbidden_ids: Sequence[int] = (),
+    prefixes: Int[Array, "B P"] | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -61,6 +62,7 @@ def sample(
       eos_id: the token that ends a sample.
       pad_id: fills the returned tokens after EOS.
       forbidden_ids: tokens never generated.
+      prefixes: what each output has to begin with, as of `beam_search`.
       temperature: divides the logits; greater than 0.
       top_k: tokens kept; 0 keeps all.
       top_p: share kept; 1 keeps all.
@@ -76,7 +78,10 @@ def sample(
         last = lax.dynamic_index_in_dim(state.tokens, state.position, axis=2, keepdims=False)
         logits, cache = step(last, state.position, state.cache)
         logits = logits.astype(jnp.float32)
-        ranked, ids = truncate(forbid(logits, forbidden_ids) / temperature, top_k, top_p)
+        allowed = forbid(logits, forbidden_ids)
+        if prefixes is not None:
+            allowed = force(allowed, prefixes, state.position, pad_id)
+        ranked, ids = truncate(allowed / temperature, top_k, top_p)
         step_keys = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))
         draw = jax.vmap(jax.vmap(jax.random.categorical))
         rank = draw(step_keys(sample_keys, state.position), ranked)[:, :, None]
@@ -84,12 +89,15 @@ def sample(
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), token, axis=2)
 
         token = jnp.where(state.done[:, :, None], pad_id, token)
+        log_prob = jnp.where(state.done[:, :, None], 0.0, log_prob)
         length = state.position + 1
         return _State(
             position=length,
             done=state.done | (token[:, :, 0] == eos_id) | (length >= limits),
             tokens=lax.dynamic_update_slice_in_dim(state.tokens, token, length, axis=2),
-            log_probs=state.log_probs + jnp.where(state.done, 0.0, log_prob[:, :, 0]),
+            token_log_probs=lax.dynamic_update_slice_in_dim(
+                state.token_log_probs, log_prob, length, axis=2
+            ),
             lengths=jnp.where(state.done, state.lengths, length),
             cache=cache,
         )
@@ -99,12 +107,15 @@ def sample(
         position=jnp.zeros((), jnp.int32),
         done=jnp.broadcast_to(limits <= 0, shape),
         tokens=jnp.full((*shape, max_length + 1), pad_id, jnp.int32).at[:, :, 0].set(bos_id),
-        log_probs=jnp.zeros(shape, jnp.float32),
+        token_log_probs=jnp.zeros((*shape, max_length + 1), jnp.float32),
         lengths=jnp.zeros(shape, jnp.int32),
         cache=cache,
     )
     end = lax.while_loop(lambda state: ~state.done.all(), advance, start)
-    return Hypotheses(end.tokens[:, :, 1:], end.log_probs, end.log_probs, end.lengths)
+    log_probs = jnp.sum(end.token_log_probs, axis=2)
+    return Hypotheses(
+        end.tokens[:, :, 1:], end.token_log_probs[:, :, 1:], log_probs, log_probs, end.lengths
+    )
 
 
 def truncate(

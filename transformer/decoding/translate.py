@@ -36,6 +36,7 @@ class Translation:
     ids: list[list[int]]  # with EOS, unless the length limit came first
     scores: list[float]  # log probability over length penalty; of samples, log probability
     log_probs: list[float]
+    token_log_probs: list[list[float]]  # of each id, with the same nesting as `ids`
 
     @property
     def text(self) -> str:
@@ -50,6 +51,7 @@ class _Batch(NamedTuple):
     numbers: Int[np.ndarray, "B"]  # of the rows' lines, from 0
     source: Int[np.ndarray, "B S"]
     limits: Int[np.ndarray, "B"]
+    prefixes: Int[np.ndarray, "B P"] | None
 
 
 class Translator:
@@ -71,7 +73,7 @@ class Translator:
 
         Args:
           graphdef: of a model with `encode`, `start_decoding` and `decode_step`, as
-            `transformer.model.encoder_decoder.Transformer` has them.
+            `transformer.model.encoder_decoder.Transformer` and `Ensemble` have them.
           tokenizer: of both languages.
           decoding: strategy, beam size and limits.
           max_length: most source tokens, EOS included; longer lines are cut.
@@ -93,6 +95,7 @@ class Translator:
         params: Any,
         lines: Sequence[str],
         nbest: int = 1,
+        prefixes: Sequence[str] | None = None,
         warn: Callable[[str], None] = warnings.warn,
         progress: Callable[[int], None] = lambda done: None,
     ) -> list[Translation]:
@@ -102,20 +105,23 @@ class Translator:
           params: what `nnx.merge(graphdef, params)` takes.
           lines: text, one sentence each.
           nbest: outputs wanted a line. Beam search may find fewer that end within the limit.
+          prefixes: the words that each line's outputs must begin with; may be blank.
           warn: told once, in one sentence, about lines longer than `max_length` tokens.
           progress: called after every batch with the number of lines done so far.
 
         Raises:
-          UserError: `nbest` is not between 1 and the beam size (samples: is less than 1).
+          UserError: `nbest` is not between 1 and the beam size (samples: is less than 1); there
+            are not as many prefixes as lines, or one has no room within its line's limit.
         """
         self._check(nbest)
         sources = self._encode(lines, warn)
-        translations = [Translation([""], [[]], [0.0], [0.0]) for _ in lines]
+        begun = None if prefixes is None else self._prefixes(prefixes, sources)
+        translations = [Translation([""], [[]], [0.0], [0.0], [[]]) for _ in lines]
         done = sum(not source for source in sources)
         progress(done)
-        for batch in self._batches(sources, nbest):
-            arrays = (batch.source, batch.limits, batch.numbers)
-            found = self._decode(params, *map(self._place, arrays), num_return=nbest)
+        for batch in self._batches(sources, begun, nbest):
+            arrays = (batch.source, batch.limits, batch.numbers, batch.prefixes)
+            found = self._decode(params, *jax.tree.map(self._place, arrays), num_return=nbest)
             read = self._read(found, batch.count, nbest)
             for line, translation in zip(batch.numbers, read, strict=False):
                 translations[line] = translation
@@ -141,7 +147,27 @@ class Translator:
             warn(_warning(cut, self.max_length))
         return [[*p[:room], EOS] if p else [] for p in pieces]
 
-    def _batches(self, sources: Sequence[Sequence[int]], nbest: int) -> Iterator[_Batch]:
+    def _prefixes(
+        self, prefixes: Sequence[str], sources: Sequence[Sequence[int]]
+    ) -> list[list[int]]:
+        if len(prefixes) != len(sources):
+            raise UserError(f"There are {len(prefixes)} prefixes for {len(sources)} lines.")
+        pieces = self.tokenizer.encode(prefixes)
+        for number, (prefix, source) in enumerate(zip(pieces, sources, strict=True), start=1):
+            room = len(source) + self.decoding.max_extra_length
+            if source and len(prefix) >= room:
+                raise UserError(
+                    f"The prefix of line {number} has {len(prefix)} tokens, but the output at most "
+                    f"{room}; shorten it, or raise decoding.max_extra_length."
+                )
+        return pieces
+
+    def _batches(
+        self,
+        sources: Sequence[Sequence[int]],
+        prefixes: Sequence[Sequence[int]] | None,
+        nbest: int,
+    ) -> Iterator[_Batch]:
         """Cuts the lines, longest first, into batches; only the last may lack lines."""
         order = sorted(
             (line for line, source in enumerate(sources) if source),
@@ -164,11 +190,17 @@ class Translator:
             source[:, 0] = EOS
             limits = np.zeros(rows, np.int32)
             numbers = np.zeros(rows, np.int32)
+            begun = None
+            if prefixes is not None:
+                widest = max((len(prefixes[line]) for line in lines), default=0)
+                begun = np.full((rows, 1 << (max(widest, 1) - 1).bit_length()), PAD, np.int32)
             for row, line in enumerate(lines):
+                if begun is not None:
+                    begun[row, : len(prefixes[line])] = prefixes[line]
                 source[row, : len(sources[line])] = sources[line]
                 limits[row] = len(sources[line]) + self.decoding.max_extra_length
                 numbers[row] = line
-            yield _Batch(len(lines), numbers, source, limits)
+            yield _Batch(len(lines), numbers, source, limits, begun)
 
     def _place(self, rows: Int[np.ndarray, "B ..."]) -> Int[np.ndarray | Array, "B ..."]:
         """Every host has all of `rows`, and gives its own devices their part."""
@@ -190,6 +222,10 @@ class Translator:
                     ids=ids,
                     scores=found.scores[row, kept[row]].tolist(),
                     log_probs=found.log_probs[row, kept[row]].tolist(),
+                    token_log_probs=[
+                        found.token_log_probs[row, n, : found.lengths[row, n]].tolist()
+                        for n in kept[row]
+                    ],
                 )
             )
         return translations
@@ -211,6 +247,7 @@ def _decode(
     source: Int[Array, "B S"],
     limits: Int[Array, "B"],
     numbers: Int[Array, "B"],
+    prefixes: Int[Array, "B P"] | None,
     *,
     num_return: int,
 ) -> Hypotheses:
@@ -231,12 +268,14 @@ def _decode(
         eos_id=EOS,
         pad_id=PAD,
         forbidden_ids=(PAD, BOS),
+        prefixes=prefixes,
     )
     if decoding.strategy == "beam":
         return search(
             batch_size=source.shape[0],
             beam_size=beams,
             alpha=decoding.alpha,
+            penalty=decoding.length_penalty,
             num_return=num_return,
         )
     return search(

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
-from transformer.model.layers import weight
+from transformer.model.layers import parameter, weight
 
 
 class KeysValues(NamedTuple):
@@ -85,7 +85,7 @@ def dot_product_attention(
 class MultiHeadAttention(nnx.Module):
     """Section 3.2.2: h heads, each with its own projections W^Q, W^K, W^V; W^O joins them.
 
-    The projections have no bias, as in the paper's formulas.
+    The projections have no bias, as in the paper's formulas, unless the config asks for one.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
@@ -102,14 +102,21 @@ class MultiHeadAttention(nnx.Module):
             in_axis=(0, 1),
             out_axis=2,
         )
+        self.query_bias = self.key_bias = self.value_bias = self.output_bias = None
+        if config.attention_bias:
+            zeros = nnx.initializers.zeros_init()
+            self.query_bias = parameter(zeros, rngs, (heads, d_k), axes[1:])
+            self.key_bias = parameter(zeros, rngs, (heads, d_k), axes[1:])
+            self.value_bias = parameter(zeros, rngs, (heads, d_v), axes[1:])
+            self.output_bias = parameter(zeros, rngs, (d_model,), ("embed",))
         self.dropout_rate = config.attention_dropout_rate
         self.dtype = jnp.dtype(config.dtype)
 
     def keys_values(self, x: Float[Array, "*B S D"]) -> KeysValues:
         """X W^K and X W^V of all heads."""
         return KeysValues(
-            jnp.einsum("...sd,dhk->...shk", x, self.key[...].astype(self.dtype)),
-            jnp.einsum("...sd,dhk->...shk", x, self.value[...].astype(self.dtype)),
+            self._project("...sd,dhk->...shk", x, self.key, self.key_bias),
+            self._project("...sd,dhk->...shk", x, self.value, self.value_bias),
         )
 
     def __call__(
@@ -120,6 +127,10 @@ class MultiHeadAttention(nnx.Module):
         seed: Seed | None = None,
     ) -> Float[Array, "*B T D"]:
         """Attends from `x` over `keys_values`; nothing is dropped without a `seed`."""
-        query = jnp.einsum("...td,dhk->...thk", x, self.query[...].astype(self.dtype))
+        query = self._project("...td,dhk->...thk", x, self.query, self.query_bias)
         heads = dot_product_attention(query, *keys_values, mask, self.dropout_rate, seed)
-        return jnp.einsum("...thk,hkd->...td", heads, self.output[...].astype(self.dtype))
+        return self._project("...thk,hkd->...td", heads, self.output, self.output_bias)
+
+    def _project(self, shapes: str, x: Array, matrix: nnx.Param, bias: nnx.Param | None) -> Array:
+        projected = jnp.einsum(shapes, x, matrix[...].astype(self.dtype))
+        return projected if bias is None else projected + bias[...].astype(self.dtype)

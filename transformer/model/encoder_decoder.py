@@ -23,6 +23,7 @@ from transformer.model.layers import (
     LayerNorm,
     Positions,
     Residual,
+    parameter,
 )
 
 
@@ -129,14 +130,19 @@ class Transformer(nnx.Module):
         self.own_output_embedding = (
             Embedding(config, vocab_size, rngs) if config.tie_embeddings == "none" else None
         )
+        self.output_bias = (
+            parameter(nnx.initializers.zeros_init(), rngs, (vocab_size,), ("vocab",))
+            if config.output_bias
+            else None
+        )
         self.source_positions = Positions(config, rngs)
         self.target_positions = Positions(config, rngs)
         self.encoder = nnx.List([EncoderLayer(config, rngs) for _ in range(config.num_layers)])
         self.decoder = nnx.List([DecoderLayer(config, rngs) for _ in range(config.num_layers)])
         # Pre-norm leaves the stream itself unnormalised at the end of a stack.
         pre = config.norm == "pre"
-        self.encoder_norm = LayerNorm(config.d_model, rngs) if pre else None
-        self.decoder_norm = LayerNorm(config.d_model, rngs) if pre else None
+        self.encoder_norm = LayerNorm(config, rngs) if pre else None
+        self.decoder_norm = LayerNorm(config, rngs) if pre else None
 
     @property
     def source_embedding(self) -> Embedding:
@@ -212,7 +218,8 @@ class Transformer(nnx.Module):
 
     def logits(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
         """Unnormalised log-probabilities of the next token, float32."""
-        return self.output_embedding.logits(x)
+        logits = self.output_embedding.logits(x)
+        return logits if self.output_bias is None else logits + self.output_bias[...]
 
     def start_decoding(
         self,
@@ -261,7 +268,7 @@ class Transformer(nnx.Module):
         return jax.checkpoint(layer)(*arguments) if self.config.remat else layer(*arguments)
 
 
-def split(model: Transformer) -> tuple[nnx.GraphDef, dict[str, Any]]:
+def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any]]:
     """The model's structure, and its parameters as a nested dict of plain float32 arrays.
 
     `nnx.merge(graphdef, params)` is its inverse. Plain dicts keep jit's argument handling short,

@@ -11,8 +11,6 @@ from jaxtyping import Array, Float, Int
 from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
 
-LAYER_NORM_EPSILON = 1e-6  # not in the paper; tensor2tensor's value
-
 
 def weight(
     rngs: nnx.Rngs,
@@ -49,11 +47,24 @@ def sinusoidal_positions(length: int, d_model: int) -> Float[np.ndarray, "T D"]:
     return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(length, d_model).astype("f4")
 
 
+def sinusoidal_halves(length: int, d_model: int) -> Float[np.ndarray, "T D"]:
+    """The sinusoids of tensor2tensor and fairseq, not the paper's.
+
+    All sines stand before all cosines, and the D / 2 wavelengths reach 10000 x 2 pi exactly: they
+    are spread over D / 2 - 1 intervals and not over D / 2.
+    """
+    half = d_model // 2
+    frequencies = 10_000.0 ** (-np.arange(half) / max(half - 1, 1))
+    angles = np.arange(length)[:, None] * frequencies
+    return np.concatenate([np.sin(angles), np.cos(angles)], -1).astype("f4")
+
+
 class Positions(nnx.Module):
     """Sinusoids (section 3.5) or a learned table (row E of Table 3)."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.d_model = config.d_model
+        self.halves = config.positions == "sinusoidal_halves"
         init = nnx.initializers.normal(config.d_model**-0.5)
         shape = (config.max_positions, config.d_model)
         learned = config.positions == "learned"
@@ -66,7 +77,8 @@ class Positions(nnx.Module):
           ValueError: the learned table has fewer rows than `length`.
         """
         if self.learned is None:
-            return sinusoidal_positions(length, self.d_model)
+            encoding = sinusoidal_halves if self.halves else sinusoidal_positions
+            return encoding(length, self.d_model)
         if length > self.learned.shape[0]:
             raise ValueError(f"{length} positions, but only {self.learned.shape[0]} are learned.")
         return self.learned[:length]
@@ -92,7 +104,7 @@ class Embedding(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """Equation 2: FFN(x) = max(0, x W1 + b1) W2 + b2."""
+    """Equation 2: FFN(x) = max(0, x W1 + b1) W2 + b2; or swish(z) = z sigmoid(z) for the max."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         zeros = nnx.initializers.zeros_init()
@@ -101,6 +113,7 @@ class FeedForward(nnx.Module):
         self.b1 = parameter(zeros, rngs, (d_ff,), ("mlp",))
         self.w2 = weight(rngs, (d_ff, d_model), ("mlp", "embed"))
         self.b2 = parameter(zeros, rngs, (d_model,), ("embed",))
+        self.activation = {"relu": jax.nn.relu, "swish": jax.nn.swish}[config.activation]
         self.dropout_rate = config.feed_forward_dropout_rate
         self.dtype = jnp.dtype(config.dtype)
 
@@ -109,23 +122,25 @@ class FeedForward(nnx.Module):
     ) -> Float[Array, "*B T D"]:
         """Applies the two layers to each position by itself."""
         w1, b1, w2, b2 = (p[...].astype(self.dtype) for p in (self.w1, self.b1, self.w2, self.b2))
-        hidden = dropout(jax.nn.relu(x @ w1 + b1), self.dropout_rate, seed)
+        hidden = dropout(self.activation(x @ w1 + b1), self.dropout_rate, seed)
         return hidden @ w2 + b2
 
 
 class LayerNorm(nnx.Module):
     """Layer normalisation (Ba et al. 2016) over D, in float32, with scale and bias."""
 
-    def __init__(self, d_model: int, rngs: nnx.Rngs):
-        self.scale = parameter(nnx.initializers.ones_init(), rngs, (d_model,), ("embed",))
-        self.bias = parameter(nnx.initializers.zeros_init(), rngs, (d_model,), ("embed",))
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        shape = (config.d_model,)
+        self.scale = parameter(nnx.initializers.ones_init(), rngs, shape, ("embed",))
+        self.bias = parameter(nnx.initializers.zeros_init(), rngs, shape, ("embed",))
+        self.epsilon = config.layer_norm_epsilon
 
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         """Zero mean and unit variance over D, then scale and bias."""
         wide = x.astype(jnp.float32)
         centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-        normal = centred * jax.lax.rsqrt(variance + LAYER_NORM_EPSILON)
+        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
         return (normal * self.scale[...] + self.bias[...]).astype(x.dtype)
 
 
@@ -137,7 +152,7 @@ class Residual(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.norm = LayerNorm(config.d_model, rngs)
+        self.norm = LayerNorm(config, rngs)
         self.post = config.norm == "post"
         self.dropout_rate = config.dropout_rate
 

@@ -1,13 +1,18 @@
-"""A trained run as something that translates: its folder alone is enough."""
+"""Trained runs as something that translates: their folders alone are enough."""
 
 import pathlib
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
+from flax import nnx
 
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer
+from transformer.decoding.ensemble import Ensemble
+from transformer.decoding.forced import ForcedScorer
 from transformer.decoding.translate import Translation, Translator
+from transformer.errors import UserError
 from transformer.model.encoder_decoder import split
 from transformer.sharding import make_mesh, replicated
 from transformer.training import workdir as workdir_lib
@@ -15,52 +20,89 @@ from transformer.training.checkpoint import read_weights, saved_steps
 from transformer.training.step import abstract_model
 
 
-class TrainedModel(NamedTuple):
-    """Weights, and what turns text into text with them."""
+class Weights(NamedTuple):
+    """Which of a run's checkpoints to take."""
 
-    config: Config
+    average: int | None = None  # the mean of so many; None: `average_last` of the config, or 1
+    best: bool = False  # by validation BLEU, among those kept for it, instead of the last
+    step: int | None = None  # this one instead of the last
+    ema: bool | None = None  # the moving average of the weights; None: where the run has one
+
+
+class TrainedModel(NamedTuple):
+    """One run, or an ensemble of several: weights, and what turns text into text with them."""
+
+    config: Config  # of the first run
     tokenizer: Tokenizer
+    graphdef: nnx.GraphDef
     translator: Translator
     params: dict
-    steps: list[int]  # of the checkpoints whose mean the weights are
+    steps: list[list[int]]  # for each run, of the checkpoints whose mean its weights are
 
-    def translate(self, lines: list[str], **options) -> list[Translation]:
+    def translate(self, lines: Sequence[str], **options) -> list[Translation]:
         """One translation a line; see `Translator.translate`."""
         return self.translator.translate(self.params, lines, **options)
 
+    def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[tuple]:
+        """Log probabilities of given translations; see `ForcedScorer.score`."""
+        scorer = ForcedScorer(self.graphdef, self.tokenizer, self.config.data.batch_tokens)
+        return scorer.score(self.params, sources, targets)
+
 
 def load(
-    workdir: pathlib.Path,
-    config: Config,
-    average: int | None = None,
-    best: bool = False,
-    step: int | None = None,
+    workdirs: Sequence[str | pathlib.Path],
+    weights: Weights = Weights(),  # noqa: B008
+    change: Callable[[Config], Config] = lambda config: config,
 ) -> TrainedModel:
-    """Reads the weights of a run; every device holds all of them.
+    """Reads the weights of a run, or of an ensemble; every device holds all of them.
 
     Args:
-      workdir: the run's folder.
-      config: the run's, perhaps with other decoding.
-      average: the mean of so many checkpoints; None is the config's `average_last`, or as many
-        as there are, and a single one with `best` or `step`.
-      best: the weights with the best validation BLEU instead.
-      step: this checkpoint instead of the last.
+      workdirs: the folders of the runs; their vocabularies are the same.
+      weights: which checkpoints of each.
+      change: what a caller wants otherwise in the first run's config, its decoding say; that
+        config stands for all, save for the sizes of the models.
 
     Raises:
-      UserError: see `workdir.load` and `checkpoint.read_weights`.
+      UserError: see `workdir.load` and `checkpoint.read_weights`; or vocabularies differ.
     """
-    _, tokenizer = workdir_lib.load(workdir)
-    graphdef, shapes = split(abstract_model(config.model, tokenizer.vocab_size))
+    runs = [(path, *workdir_lib.load(path)) for path in map(pathlib.Path, workdirs)]
+    first, config, tokenizer = runs[0]
+    config = change(config)
+    for path, _, other in runs[1:]:
+        if other.fingerprint != tokenizer.fingerprint:
+            raise UserError(
+                f"{first} and {path} have different vocabularies; the runs of an ensemble must "
+                "share one (config.data.vocab_path names it when a run begins)."
+            )
     mesh = make_mesh(config.mesh)
-    sharding = replicated(mesh)
+    models, params, steps = [], [], []
+    for path, own, _ in runs:
+        models.append(abstract_model(own.model, tokenizer.vocab_size))
+        read, from_steps = _read(path, own, split(models[-1])[1], replicated(mesh), weights)
+        params.append(read)
+        steps.append(from_steps)
+    graphdef, values = split(models[0])[0], params[0]
+    if len(runs) > 1:
+        graphdef, values = split(Ensemble(models))[0], {"members": dict(enumerate(params))}
+    translator = Translator(graphdef, tokenizer, config.decoding, config.data.max_length, mesh)
+    return TrainedModel(config, tokenizer, graphdef, translator, values, steps)
+
+
+def _read(
+    workdir: pathlib.Path, config: Config, shapes: Any, sharding: Any, weights: Weights
+) -> tuple[dict[str, Any], list[int]]:
     template = jax.tree.map(
         lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding), shapes
     )
+    has_ema = config.training.ema_decay > 0
+    if weights.ema and not has_ema:
+        raise UserError(f"{workdir} has no moving average: its config.training.ema_decay is 0.")
+    if weights.ema is False and has_ema and weights.best:
+        raise UserError(f"{workdir} keeps its best weights as moving averages only; drop --noema.")
+    average = weights.average
     if average is None:
-        single = best or step is not None
+        single = weights.best or weights.step is not None
         held = len(saved_steps(workdir))
         average = 1 if single else max(1, min(config.training.average_last, held))
-    ema = config.training.ema_decay > 0
-    params, steps = read_weights(workdir, template, ema, average, best, step)
-    translator = Translator(graphdef, tokenizer, config.decoding, config.data.max_length, mesh)
-    return TrainedModel(config, tokenizer, translator, params, steps)
+    ema = has_ema if weights.ema is None else weights.ema
+    return read_weights(workdir, template, ema, average, weights.best, weights.step)

@@ -96,6 +96,12 @@ def batch_loss(
         dropout_key,
     )
     matrix = model.output_embedding.matrix[...].astype(hidden.dtype)
+    if model.output_bias is not None:
+        # A bias is the weight of an input that is always 1: the loss need not know of it.
+        ones = jnp.ones((*hidden.shape[:-1], 1), hidden.dtype)
+        hidden = jnp.concatenate([hidden, ones], -1)
+        bias = model.output_bias[...].astype(hidden.dtype)
+        matrix = jnp.concatenate([matrix, bias[:, None]], -1)
     mask = batch.target_segments > 0
     return cross_entropy(hidden, matrix, batch.target_out, mask, label_smoothing, shards)
 

@@ -31,7 +31,7 @@ CHANGEABLE = (
     "training.num_steps training.log_every training.eval_every training.checkpoint_every "
     "training.keep_last training.keep_best training.average_last training.patience "
     "training.bleu_tokenize decoding. mesh. data.validation data.validation_pairs data.test "
-    "model.remat"
+    "model.remat experiment"
 ).split()
 
 

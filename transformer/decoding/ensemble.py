@@ -1,0 +1,50 @@
+"""Several models that translate as one: their probabilities are averaged at every step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+
+class Ensemble(nnx.Module):
+    """Stands wherever one model stands in decoding; the members share a vocabulary only."""
+
+    def __init__(self, members: Sequence[nnx.Module]):
+        self.members = nnx.List(members)
+
+    def encode(self, source: Int[Array, "B S"], source_segments: Int[Array, "B S"]) -> list[Any]:
+        """The output of each member's encoder."""
+        return [member.encode(source, source_segments) for member in self.members]
+
+    def start_decoding(
+        self,
+        memory: list[Any],
+        source_segments: Int[Array, "B S"],
+        beam_size: int,
+        max_length: int,
+    ) -> tuple[list[Any], list[Any]]:
+        """Contexts and caches, one a member."""
+        started = [
+            member.start_decoding(own, source_segments, beam_size, max_length)
+            for member, own in zip(self.members, memory, strict=True)
+        ]
+        return [context for context, _ in started], [cache for _, cache in started]
+
+    def decode_step(
+        self, tokens: Int[Array, "B W"], position: Int[Array, ""], cache: list[Any], context: list
+    ) -> tuple[Float[Array, "B W V"], list[Any]]:
+        """Logarithms of the mean probabilities, which serve as logits."""
+        steps = [
+            member.decode_step(tokens, position, *own)
+            for member, *own in zip(self.members, cache, context, strict=True)
+        ]
+        return mean_log_probs([logits for logits, _ in steps]), [new for _, new in steps]
+
+
+def mean_log_probs(logits: Sequence[Float[Array, "*B V"]]) -> Float[Array, "*B V"]:
+    """log of the arithmetic mean of softmax(logits) over the members, float32."""
+    each = jnp.stack([jax.nn.log_softmax(one.astype(jnp.float32)) for one in logits])
+    return jax.nn.logsumexp(each, axis=0) - jnp.log(len(logits))

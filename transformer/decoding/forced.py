@@ -1,0 +1,83 @@
+"""Forced scoring: what a model thinks of translations that it is given."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
+from transformer.decoding.ensemble import Ensemble, mean_log_probs
+
+_SHORTEST = 8  # lengths are rounded up to this, its double, and so on: each is compiled once
+
+
+class ForcedScorer:
+    """Log probabilities of given translations, token by token (teacher forcing).
+
+    Their sum is minus the negative log-likelihood that training reports for the same pairs.
+    """
+
+    def __init__(self, graphdef: nnx.GraphDef, tokenizer: Tokenizer, batch_tokens: int):
+        """Compiles nothing yet.
+
+        Args:
+          graphdef: of a `Transformer`, or of an `Ensemble` of them.
+          tokenizer: of both languages.
+          batch_tokens: most cells of either side of a batch, unless one pair alone has more.
+        """
+        self._tokenizer, self._batch_tokens = tokenizer, batch_tokens
+        self._score = jax.jit(lambda params, *arrays: _score(nnx.merge(graphdef, params), *arrays))
+
+    def score(
+        self, params, sources: Sequence[str], targets: Sequence[str]
+    ) -> list[tuple[list[int], Float[np.ndarray, "T"]]]:
+        """For each pair the ids of the target, EOS included, and their log probabilities in nats.
+
+        Nothing is cut off, however long; a blank target is EOS alone.
+        """
+        encoded = [
+            [[*ids, EOS] for ids in self._tokenizer.encode(texts)] for texts in (sources, targets)
+        ]
+        lengths = [tuple(map(_rounded, map(len, pair))) for pair in zip(*encoded, strict=True)]
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        results: list = [None] * len(order)
+        while order:
+            shape = lengths[order[0]]
+            rows = max(1, self._batch_tokens // max(shape))
+            chosen = [line for line in order[:rows] if lengths[line] == shape]
+            order = order[len(chosen) :]
+            arrays = []
+            for side, length in zip(encoded, shape, strict=True):
+                ids = np.full((rows, length), PAD, np.int32)
+                for row, line in enumerate(chosen):
+                    ids[row, : len(side[line])] = side[line]
+                arrays.append(ids)
+            found = np.asarray(self._score(params, *arrays))
+            for row, line in enumerate(chosen):
+                ids = encoded[1][line]
+                results[line] = ids, found[row, : len(ids)]
+        return results
+
+
+def _rounded(length: int) -> int:
+    return max(_SHORTEST, 1 << (length - 1).bit_length())
+
+
+def _score(
+    model: nnx.Module, source: Int[Array, "B S"], target: Int[Array, "B T"]
+) -> Float[Array, "B T"]:
+    """log p(y_t | y_<t, x) of every target token; what stands in padding means nothing."""
+    members = model.members if isinstance(model, Ensemble) else [model]
+    target_in = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
+    segments = [(ids != PAD).astype(jnp.int32) for ids in (source, target)]
+    hidden = [member(source, segments[0], target_in, segments[1]) for member in members]
+
+    def row(inputs) -> Float[Array, "T"]:
+        hidden, target = inputs  # one sentence at a time: all logits at once would be many
+        log_probs = mean_log_probs([m.logits(h) for m, h in zip(members, hidden, strict=True)])
+        return jnp.take_along_axis(log_probs, target[:, None], axis=1)[:, 0]
+
+    return jax.lax.map(row, (hidden, target))
