@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 
 import pytest
 
@@ -156,6 +157,17 @@ def test_international_tokens_split_what_13a_keeps():
     assert result.bleu_intl.score == pytest.approx(by_hand)
     # 13a: 4 of 7, 3 of 6, 2 of 5, 1 of 4.
     assert result.bleu.score == pytest.approx(100 * (4 / 7 * 3 / 6 * 2 / 5 * 1 / 4) ** (1 / 4))
+
+
+def test_the_examples_of_the_docs_have_the_scores_they_are_given():
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "scores.md").read_text(encoding="utf-8")
+    table = page[page.index("| output | reference |") :].split("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    assert len(rows) == 5
+    for output, reference, *given in rows:
+        scores = score([output], [reference])
+        names = ("bleu", "bleu_intl", "paper_bleu", "paper_bleu_quotes")
+        assert given == [f"{getattr(scores, name).score:.1f}" for name in names], output
 
 
 def test_a_tokenizer_that_needs_a_package_is_refused(monkeypatch):
