@@ -79,7 +79,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
 
 def config_flag(
     default: str | None = None, flag_values: flags.FlagValues = flags.FLAGS
-) -> Callable[[], Config]:
+) -> Callable[..., Config]:
     """Defines --config=FILE, and --config.SECTION.KEY=VALUE for every key of `Config`.
 
     The keys and their types come from the dataclasses and not, as with
@@ -89,7 +89,8 @@ def config_flag(
 
     Returns:
       A function to call in `main`: it loads the file, applies the overrides and checks the result.
-      It raises `UserError`, see `load_config`.
+      Its argument stands for what may follow the file behind a colon. It raises `UserError`, see
+      `load_config`.
     """
     path = flags.DEFINE_string(
         "config",
@@ -99,10 +100,10 @@ def config_flag(
     )
     overrides = _define_overrides("config", Config, flag_values)
 
-    def load() -> Config:
+    def load(variant: str = "") -> Config:
         if not path.value:
             raise UserError("Name an experiment, for example --config=configs/base.py.")
-        return load_config(path.value, overrides())
+        return load_config(f"{path.value}:{variant}" if variant else path.value, overrides())
 
     return load
 

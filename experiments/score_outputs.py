@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
-from tabulate import tabulate
 
-from experiments import cli
+from experiments import cli, tables
+from experiments.tables import table
 from transformer.data.corpus import read_lines, read_pairs
 from transformer.errors import UserError
 from transformer.evaluation import public_sets
@@ -39,7 +39,7 @@ LANGUAGE = flags.DEFINE_string(
 )
 TOKENIZE = flags.DEFINE_string("tokenize", "13a", "sacreBLEU's tokenizer of the first column")
 WORST = flags.DEFINE_integer("worst", 0, "show so many worst sentences of each", lower_bound=0)
-FORMAT = flags.DEFINE_enum("format", "text", ["text", "markdown", "json"], "of what is printed")
+FORMAT = tables.format_flag("text", "markdown", "json")
 
 COLUMNS = {
     "bleu_intl": "BLEU intl",
@@ -168,7 +168,7 @@ def _report(
     signatures = [(name, getattr(systems[0].scores, key)[1]) for key, name in columns.items()]
     report = [
         f"{text.name}, {len(text.reference):,} sentences",
-        _table(["system", *columns.values()], rows),
+        table(["system", *columns.values()], rows, FORMAT.value),
     ]
     if tests is not None:
         signatures += [("bootstrap", tests.bootstrap_signature)]
@@ -178,9 +178,11 @@ def _report(
             for name, c in zip(names[1:], tests.comparisons, strict=True)
         ]
         heads = [f"{columns['bleu']} against {names[0]}", "difference"]
-        report.append(_table([*heads, "p, bootstrap", "p, randomisation"], rows))
+        heads += ["p, bootstrap", "p, randomisation"]
+        report.append(table(heads, rows, FORMAT.value))
     heads = ["system", "length ratio", "much shorter", "much longer", "repeated", "untranslated"]
-    report.append(_table(heads, [[s.name, *_cells(s.statistics)] for s in systems]))
+    rows = [[s.name, *_cells(s.statistics)] for s in systems]
+    report.append(table(heads, rows, FORMAT.value))
     report.append("Signatures:")
     report.append("\n".join(f"    {name:<15} {signature}" for name, signature in signatures))
     for system, sentences in zip(systems, worst, strict=True):
@@ -200,19 +202,6 @@ def _sentence(sentence: dict[str, Any]) -> str:
     head = f"    line {sentence['line']}, chrF2 {sentence['chrf']:.2f}"
     texts = (key for key in ("source", "reference", "output") if key in sentence)
     return "\n".join([head, *(f"    {key:<9}  {sentence[key]}" for key in texts)])
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    markdown = FORMAT.value == "markdown"
-    if markdown:
-        heads, *rows = ([cell.replace("|", "\\|") for cell in row] for row in (heads, *rows))
-    return tabulate(
-        rows,
-        headers=heads,
-        tablefmt="github" if markdown else "simple",
-        disable_numparse=True,
-        colalign=["left"] + ["right"] * (len(heads) - 1),
-    )
 
 
 if __name__ == "__main__":
