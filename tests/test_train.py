@@ -55,6 +55,13 @@ def test_a_run_leaves_all_that_is_needed(straight):
     assert done.stdout == ""
     names = {path.name.split(".")[0] for path in workdir.iterdir()}
     assert names >= {"config", "vocabulary", "environment", "parameters", "metrics", "events"}
+    data = json.loads((workdir / "data.json").read_text())
+    assert data["pairs"] + sum(data["dropped"].values()) == 300 and data["validation_pairs"] == 8
+    (shape,) = data["shapes"]  # packed rows have one
+    cells = data["steps_per_epoch"] * shape["rows"] * 2 * shape["source_length"]
+    tokens = data["source_tokens"] + data["target_tokens"]
+    assert shape["source_length"] == shape["target_length"]
+    assert data["padding_share"] == pytest.approx(1 - tokens / cells, abs=1e-4)
     assert sorted(losses(workdir)) == list(range(1, 13))
     (validation,) = records(workdir, "validation")
     assert validation["step"] == 12 and 0 <= validation["bleu"] <= 100
