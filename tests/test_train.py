@@ -74,6 +74,19 @@ def test_a_run_leaves_all_that_is_needed(straight):
     assert "total" in (workdir / "parameters.txt").read_text()
 
 
+def test_the_report_of_a_real_run(straight, run_script, tmp_path):
+    logged = shutil.copytree(
+        straight[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "best")
+    )
+    done = run_script("report", f"--workdir={logged}")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = pathlib.Path(done.stdout.strip()).read_text()
+    (average,) = records(logged, "average of 2")
+    data = json.loads((logged / "data.json").read_text())
+    for text in (f"{average['bleu']:.2f}", f"{data['pairs']}, from sentences", "training FLOPs"):
+        assert text in page
+
+
 def test_a_finished_run_has_nothing_to_do(straight, run_script, compiled):
     workdir, _ = straight
     before = (workdir / "metrics.jsonl").read_text()
