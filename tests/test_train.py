@@ -55,6 +55,13 @@ def test_a_run_leaves_all_that_is_needed(straight):
     assert done.stdout == ""
     names = {path.name.split(".")[0] for path in workdir.iterdir()}
     assert names >= {"config", "vocabulary", "environment", "parameters", "metrics", "events"}
+    data = json.loads((workdir / "data.json").read_text())
+    assert data["pairs"] + sum(data["dropped"].values()) == 300 and data["validation_pairs"] == 8
+    (shape,) = data["shapes"]  # packed rows have one
+    cells = data["steps_per_epoch"] * shape["rows"] * 2 * shape["source_length"]
+    tokens = data["source_tokens"] + data["target_tokens"]
+    assert shape["source_length"] == shape["target_length"]
+    assert data["padding_share"] == pytest.approx(1 - tokens / cells, abs=1e-4)
     assert sorted(losses(workdir)) == list(range(1, 13))
     (validation,) = records(workdir, "validation")
     assert validation["step"] == 12 and 0 <= validation["bleu"] <= 100
@@ -65,6 +72,19 @@ def test_a_run_leaves_all_that_is_needed(straight):
     environment = json.loads((workdir / "environment.json").read_text())
     assert "jax" in environment["packages"] and environment["devices"]
     assert "total" in (workdir / "parameters.txt").read_text()
+
+
+def test_the_report_of_a_real_run(straight, run_script, tmp_path):
+    logged = shutil.copytree(
+        straight[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "best")
+    )
+    done = run_script("report", f"--workdir={logged}")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = pathlib.Path(done.stdout.strip()).read_text()
+    (average,) = records(logged, "average of 2")
+    data = json.loads((logged / "data.json").read_text())
+    for text in (f"{average['bleu']:.2f}", f"{data['pairs']}, from sentences", "training FLOPs"):
+        assert text in page
 
 
 def test_a_finished_run_has_nothing_to_do(straight, run_script, compiled):

@@ -40,6 +40,7 @@ class TrainData:
       shapes: of the batches; one train step is compiled for each.
       steps_per_epoch: batches in which every pair occurs exactly once.
       num_pairs: pairs kept.
+      source_tokens, target_tokens: of these pairs, end tokens included.
       dropped: number of pairs left out, by reason.
       padding: tokens and cells of an epoch, the same for every epoch.
     """
@@ -57,6 +58,7 @@ class TrainData:
         self.shapes: tuple[Shape, ...] = batcher.shapes
         self.steps_per_epoch: int = batcher.num_batches
         self.num_pairs = len(source.lengths)
+        self.source_tokens, self.target_tokens = len(source.ids), len(target.ids)
         self.dropped = dropped
         self.padding: Padding = batcher.padding
 

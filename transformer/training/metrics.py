@@ -18,7 +18,7 @@ class MetricsLog:
 
     def __init__(self, workdir: pathlib.Path, step: int):
         """Opens the log to go on from `step`: what a killed run logged beyond it is taken out."""
-        path = workdir / "metrics.jsonl"
+        path = workdir / workdir_lib.METRICS
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line, step) <= step]
             workdir_lib.write(path, "".join(f"{line}\n" for line in kept))

@@ -1,6 +1,6 @@
 """The folder of a run: it alone is enough to go on training, to translate and to evaluate.
 
-    config.json  vocabulary.model  environment.json  parameters.txt  metrics.jsonl
+    config.json  vocabulary.model  data.json  environment.json  parameters.txt  metrics.jsonl
     checkpoints/  best/  events.out.tfevents...
 
 Each file is written whole or not at all, save the two logs, which grow.
@@ -20,10 +20,12 @@ import jax
 
 from transformer import config as config_lib
 from transformer.config import Config
+from transformer.data.pipeline import TrainData
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import UserError
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"
+DATA, ENVIRONMENT, METRICS = "data.json", "environment.json", "metrics.jsonl"
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint grain sentencepiece sacrebleu numpy".split()
 
 # What a run may change when it goes on: nothing that decides which numbers training computes.
@@ -100,6 +102,21 @@ def load(workdir: pathlib.Path) -> tuple[Config, Tokenizer]:
     return _read_config(workdir / CONFIG), Tokenizer.load(workdir / VOCABULARY)
 
 
+def describe_data(workdir: pathlib.Path, data: TrainData, validation_pairs: int) -> None:
+    """Writes how much the run learns from, what was left out, and the shapes of its batches."""
+    statistics = {
+        "pairs": data.num_pairs,
+        "dropped": data.dropped,
+        "source_tokens": data.source_tokens,
+        "target_tokens": data.target_tokens,
+        "steps_per_epoch": data.steps_per_epoch,
+        "padding_share": round(data.padding.share, 4),
+        "shapes": [shape._asdict() for shape in data.shapes],
+        "validation_pairs": validation_pairs,
+    }
+    write(workdir / DATA, json.dumps(statistics, indent=2) + "\n")
+
+
 def describe(workdir: pathlib.Path, params: Any) -> int:
     """Writes the table of parameters and what the run runs on; returns their number."""
     rows = []
@@ -121,7 +138,7 @@ def describe(workdir: pathlib.Path, params: Any) -> int:
         "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
-    write(workdir / "environment.json", json.dumps(environment, indent=2) + "\n")
+    write(workdir / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
     return total
 
 
@@ -132,8 +149,24 @@ def write(path: pathlib.Path, content: str | bytes) -> None:
     temporary.replace(path)
 
 
-def _read_config(path: pathlib.Path) -> Config:
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Raises:
+      UserError: the file cannot be read, or holds something else.
+    """
     try:
-        return config_lib.from_dict(json.loads(path.read_text()))
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON (line {error.lineno}); restore it.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid UTF-8; restore it.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object; restore it.")
+    return value
+
+
+def _read_config(path: pathlib.Path) -> Config:
+    return config_lib.from_dict(read_json(path))
