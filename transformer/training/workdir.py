@@ -22,6 +22,7 @@ from transformer import config as config_lib
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import UserError
+from transformer.files import write
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint grain sentencepiece sacrebleu numpy".split()
@@ -123,13 +124,6 @@ def describe(workdir: pathlib.Path, params: Any) -> int:
     }
     write(workdir / "environment.json", json.dumps(environment, indent=2) + "\n")
     return total
-
-
-def write(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
 
 
 def _read_config(path: pathlib.Path) -> Config:
