@@ -171,6 +171,11 @@ def weights_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[], "
     return weights
 
 
+def names_flag(name: str, help_text: str) -> flags.FlagHolder:
+    """Defines --NAME=a,b or --NAME="('a','b')", a tuple of strings, by default empty."""
+    return flags.DEFINE(_Strings(), name, (), help_text)
+
+
 def stdin_lines() -> list[str]:
     """The lines of standard input, which must be UTF-8.
 

@@ -23,6 +23,7 @@ from transformer.config import Config
 from transformer.data.pipeline import TrainData
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import UserError
+from transformer.files import write
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"
 DATA, ENVIRONMENT, METRICS = "data.json", "environment.json", "metrics.jsonl"
@@ -140,13 +141,6 @@ def describe(workdir: pathlib.Path, params: Any) -> int:
     }
     write(workdir / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
     return total
-
-
-def write(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
