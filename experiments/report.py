@@ -13,10 +13,10 @@ import pathlib
 from absl import flags
 
 from experiments import cli
+from transformer import files
 from transformer.errors import UserError
 from transformer.reporting.page import render
 from transformer.reporting.run import read_run
-from transformer.training import workdir as workdir_lib
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
 SCORES = flags.DEFINE_multi_string(
@@ -30,7 +30,7 @@ def main() -> None:
     page = render(read_run(workdir, [pathlib.Path(path) for path in SCORES.value]))
     path = workdir / "report.html"
     try:
-        workdir_lib.write(path, page)
+        files.write(path, page)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
     print(path)

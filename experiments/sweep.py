@@ -25,12 +25,11 @@ from experiments import cli, tables  # before JAX
 
 import jax  # isort: skip
 
-from transformer.reporting.run import read_run
-
 from configs import table3
 from experiments.sweep_figure import Difference, draw
+from transformer import files
 from transformer.errors import UserError, choose
-from transformer.training import workdir as workdir_lib
+from transformer.reporting.run import read_run
 from transformer.training.loop import train
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the sweep's runs", required=True)
@@ -81,7 +80,7 @@ def _run(row: str, seed: int, workdir: pathlib.Path) -> Score:
 def _write(workdir: pathlib.Path, scores: Sequence[Score]) -> None:
     """Everything that the scores so far give."""
     records = [score._asdict() for score in scores]
-    workdir_lib.write(workdir / "sweep.json", json.dumps(records, indent=2) + "\n")
+    files.write(workdir / "sweep.json", json.dumps(records, indent=2) + "\n")
     found = differences(scores)
     head = ["row", "runs", "PPL", "BLEU", "against base", "the paper's BLEU", "against base"]
     rows = []
@@ -101,7 +100,7 @@ def _write(workdir: pathlib.Path, scores: Sequence[Score]) -> None:
             ]
         )
     text = tables.table(head, rows, "markdown")
-    workdir_lib.write(workdir / "sweep.md", f"{text}\n\n{scores[0].signature}\n")
+    files.write(workdir / "sweep.md", f"{text}\n\n{scores[0].signature}\n")
     draw(found, workdir)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import tqdm
 from tensorboardX import SummaryWriter
 
+from transformer import files
 from transformer.training import workdir as workdir_lib
 
 
@@ -21,7 +22,7 @@ class MetricsLog:
         path = workdir / workdir_lib.METRICS
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line, step) <= step]
-            workdir_lib.write(path, "".join(f"{line}\n" for line in kept))
+            files.write(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a")
         # TensorBoard itself drops what it read beyond purge_step.
         self._events = SummaryWriter(str(workdir), purge_step=step + 1, write_to_disk=True)
