@@ -43,10 +43,10 @@ def main() -> None:
     runs = [_measured(pathlib.Path(run)) for run in RUNS.value]
     style = FORMAT.value
     print(_heading("Table 2: newstest2014, the paper's tokenised BLEU", style))
-    print(tables.table(*_table2(runs), style))
+    print(tables.table(*_filled(*_table2(runs)), style))
     print()
     print(_heading("Table 3: variations of the base model, newstest2013", style))
-    print(tables.table(*_table3(runs), style))
+    print(tables.table(*_filled(*_table3(runs)), style))
     print()
     for note in _notes(runs):
         print(f"- {note}" if style == "markdown" else note)
@@ -94,6 +94,14 @@ def _table3(runs: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
         here = [f"{parameters(config) / 1e6:.2f}M", _flops(flops(config))]
         rows.append([label, *shown, *paper, *here, *_scores(runs, f"table3:{name}")])
     return head, rows
+
+
+def _filled(
+    head: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """The table without columns that hold nothing, as those of scores without --runs."""
+    kept = [n for n in range(len(head)) if any(row[n] for row in rows)]
+    return [head[n] for n in kept], [[row[n] for n in kept] for row in rows]
 
 
 def parameters(config: Config, vocab_size: int | None = None) -> int:
