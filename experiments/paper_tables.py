@@ -14,13 +14,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from absl import flags
-from transformer.reporting.run import read_run
 
 from configs import table2, table3
 from experiments import cli, tables
 from transformer import config as config_lib
 from transformer.config import Config
 from transformer.errors import UserError
+from transformer.reporting.run import read_run
 
 RUNS = flags.DEFINE_multi_string("runs", [], "folder of a trained row; may be given several times")
 FORMAT = tables.format_flag("text", "markdown", "latex")

@@ -144,7 +144,8 @@ def test_a_row_is_named_behind_the_file():
 
 def test_tables_in_three_styles():
     head, rows = ["name", "value"], [["a|b", "+1.5"], ["c", "10"]]
-    assert tables.table(head, rows, "text").splitlines()[2:] == ["a|b        +1.5", "c            10"]
+    text = tables.table(head, rows, "text").splitlines()
+    assert text[2:] == ["a|b        +1.5", "c            10"]
     assert tables.table(head, rows, "markdown").splitlines()[2] == "| a\\|b   |    +1.5 |"
     assert "a|b & +1.5" in " ".join(tables.table(head, rows, "latex").split())
     assert "name" in tables.table(head, [], "text")
