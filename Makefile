@@ -24,7 +24,7 @@ demo: $(DEMO) ## train a small model, score it and translate with it, in minutes
 	$(PY) experiments/demo.py
 
 test: lint ## run the linter and the tests
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 test-reference: $(DEV) ## compare with an independent implementation in PyTorch
 	$(PY) tests/reference/install.py '$(TORCH)'

@@ -43,3 +43,11 @@ def run_script():
         )
 
     return run
+
+
+# The files that take longest come first, lest one process be left with them at the end.
+_LONG = ("test_train.py", "test_tables.py", "test_step.py", "test_prepar")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.path.name.startswith(_LONG))

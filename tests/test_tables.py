@@ -115,8 +115,16 @@ def small_config(row):
     return config_lib.from_dict(values)
 
 
+@pytest.fixture
+def quick_compilation():
+    """Half the time for programs that run for a second."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.mark.parametrize("row", table3.ROWS)
-def test_every_row_trains_for_20_steps_at_reduced_width(row, small_data):
+def test_every_row_trains_for_20_steps_at_reduced_width(row, small_data, quick_compilation):
     mesh, vocab_size, data = small_data
     config = small_config(row)
     init, shardings = make_init(config, vocab_size, mesh)
