@@ -134,7 +134,8 @@ def build_train_data(
     Raises:
       UserError: no pair passes the filters, or `batch_tokens` is too small for the longest.
     """
-    source, target = encode(tokenizer, corpus.source), encode(tokenizer, corpus.target)
+    source = encode(tokenizer, corpus.source)
+    target = encode(tokenizer, corpus.target, target=True)
     source, target, dropped = _filtered(source, target, config.max_length, config.max_length_ratio)
     lengths = source.lengths, target.lengths
     if config.packing:
@@ -155,7 +156,8 @@ def build_eval_data(
     Raises:
       UserError: no pair is left, or `batch_tokens` is too small for the longest.
     """
-    source, target = encode(tokenizer, corpus.source), encode(tokenizer, corpus.target)
+    source = encode(tokenizer, corpus.source)
+    target = encode(tokenizer, corpus.target, target=True)
     source, target, dropped = _filtered(source, target, config.max_length, float("inf"))
     batcher = Buckets(
         source.lengths, target.lengths, config.batch_tokens, row_multiple, _EVAL_SHAPES
@@ -163,13 +165,17 @@ def build_eval_data(
     return EvalData(source, target, batcher, dropped)
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Sentences:
-    """Ids of all texts, each ended by EOS, in the smallest unsigned type that holds them."""
+def encode(tokenizer: Tokenizer, texts: Sequence[str], target: bool = False) -> Sentences:
+    """Ids of all texts, each ended by EOS, in the smallest unsigned type that holds them.
+
+    They are in the source language, or with `target` in the target language.
+    """
+    ids_of = tokenizer.encode_target if target else tokenizer.encode
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     ids, lengths = [], [0]
     stream = iter(texts)
     while chunk := list(itertools.islice(stream, _ENCODE_AT_ONCE)):
-        encoded = [[*sentence, EOS] for sentence in tokenizer.encode(chunk)]
+        encoded = [[*sentence, EOS] for sentence in ids_of(chunk)]
         lengths.extend(map(len, encoded))
         ids.append(np.fromiter(itertools.chain.from_iterable(encoded), dtype))
     return Sentences(np.concatenate(ids), np.cumsum(lengths))

@@ -6,6 +6,7 @@
 Each file is written whole or not at all, save the two logs, which grow.
 """
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -13,15 +14,19 @@ import math
 import os
 import pathlib
 import platform
+import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 from transformer import config as config_lib
 from transformer.config import Config
+from transformer.data.marian_tokenizer import load_tokenizer
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import UserError
+from transformer.training.checkpoint import saved_steps
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint grain sentencepiece sacrebleu numpy".split()
@@ -33,6 +38,11 @@ CHANGEABLE = (
     "training.bleu_tokenize decoding. mesh. data.validation data.validation_pairs data.test "
     "model.remat experiment"
 ).split()
+# And one that has the weights of an import and no step of training yet: all but these weights.
+CHANGEABLE_BEFORE_TRAINING = (
+    "seed data. training. model.dtype model.dropout_rate model.attention_dropout_rate "
+    "model.feed_forward_dropout_rate"
+).split()
 
 
 def check(workdir: pathlib.Path, config: Config) -> None:
@@ -43,10 +53,11 @@ def check(workdir: pathlib.Path, config: Config) -> None:
     """
     if not (workdir / CONFIG).exists():
         return
+    allowed = CHANGEABLE + (CHANGEABLE_BEFORE_TRAINING if saved_steps(workdir) == [0] else [])
     changed = {
         key: values
         for key, values in config_lib.differences(_read_config(workdir / CONFIG), config).items()
-        if not any(key == k or (k.endswith(".") and key.startswith(k)) for k in CHANGEABLE)
+        if not any(key == k or (k.endswith(".") and key.startswith(k)) for k in allowed)
     }
     if changed:
         what = "; ".join(f"config.{k} was {a!r}, is {b!r}" for k, (a, b) in changed.items())
@@ -65,8 +76,8 @@ def stored_vocabulary(workdir: pathlib.Path, vocab_path: str) -> Tokenizer | Non
     path = workdir / VOCABULARY
     if not path.exists():
         return None
-    stored = Tokenizer.load(path)
-    if vocab_path and Tokenizer.load(vocab_path).fingerprint != stored.fingerprint:
+    stored = load_tokenizer(path)
+    if vocab_path and load_tokenizer(vocab_path).fingerprint != stored.fingerprint:
         raise UserError(
             f"{path} is another vocabulary than {vocab_path}, which config.data.vocab_path names; "
             "name another --workdir."
@@ -97,7 +108,7 @@ def load(workdir: pathlib.Path) -> tuple[Config, Tokenizer]:
     for name in (CONFIG, VOCABULARY):
         if not (workdir / name).exists():
             raise UserError(f"{workdir} is not the folder of a run: it holds no {name}.")
-    return _read_config(workdir / CONFIG), Tokenizer.load(workdir / VOCABULARY)
+    return _read_config(workdir / CONFIG), load_tokenizer(workdir / VOCABULARY)
 
 
 def describe(workdir: pathlib.Path, params: Any) -> int:
@@ -130,6 +141,29 @@ def write(path: pathlib.Path, content: str | bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill, which becomes `path` if all goes well and is removed if not.
+
+    Raises:
+      UserError: `path` exists and is not an empty folder, or cannot be written.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists and is not an empty folder; name a new one.")
+    temporary = path.absolute().with_name(f"{path.absolute().name}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{temporary} cannot be made: {error.strerror}.") from error
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _read_config(path: pathlib.Path) -> Config:
