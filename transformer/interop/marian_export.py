@@ -38,7 +38,8 @@ def write(
     safetensors = marian_files.safetensors()
     tensors = to_marian(params, config.model, marian_ids(tokenizer))
     # transformers refuses a file that does not name the library it was written for.
-    safetensors.save_file(tensors, folder / marian_files.WEIGHTS, metadata={"format": "pt"})
+    weights = safetensors.save(tensors, metadata={"format": "pt"})
+    (folder / marian_files.WEIGHTS).write_bytes(weights)
     for name, content in _tokenizer_files(tokenizer).items():
         (folder / name).write_bytes(content)
     for name, values in _settings(config, tokenizer).items():

@@ -3,7 +3,8 @@
     config.json  vocabulary.model  environment.json  parameters.txt  metrics.jsonl
     checkpoints/  best/  events.out.tfevents...
 
-Each file is written whole or not at all, save the two logs, which grow.
+Each file is written whole or not at all, save the two logs, which grow. The vocabulary is a
+SentencePiece model, or the archive of Marian's three files that `MarianTokenizer` packs.
 """
 
 import contextlib
