@@ -102,13 +102,15 @@ class MultiHeadAttention(nnx.Module):
             in_axis=(0, 1),
             out_axis=2,
         )
-        self.query_bias = self.key_bias = self.value_bias = self.output_bias = None
-        if config.attention_bias:
+
+        def bias(shape: tuple[int, ...], axes: tuple[str, ...]) -> nnx.Param | None:
             zeros = nnx.initializers.zeros_init()
-            self.query_bias = parameter(zeros, rngs, (heads, d_k), axes[1:])
-            self.key_bias = parameter(zeros, rngs, (heads, d_k), axes[1:])
-            self.value_bias = parameter(zeros, rngs, (heads, d_v), axes[1:])
-            self.output_bias = parameter(zeros, rngs, (d_model,), ("embed",))
+            return parameter(zeros, rngs, shape, axes) if config.attention_bias else None
+
+        self.query_bias = bias((heads, d_k), axes[1:])
+        self.key_bias = bias((heads, d_k), axes[1:])
+        self.value_bias = bias((heads, d_v), axes[1:])
+        self.output_bias = bias((d_model,), ("embed",))
         self.dropout_rate = config.attention_dropout_rate
         self.dtype = jnp.dtype(config.dtype)
 
