@@ -1,6 +1,12 @@
-"""The paper's base model on WMT 2014 English-German ("Attention Is All You Need", 2017).
+r"""The paper's base model on WMT 2014 English-German ("Attention Is All You Need", 2017).
 
     python experiments/train.py --config=configs/base.py --workdir=runs/base
+
+takes WMT14 from TensorFlow Datasets. Without TensorFlow, and for corpora beyond a host's memory:
+
+    python experiments/prepare.py --corpus=wmt14_en_de --output=data/wmt14_en_de
+    python experiments/train.py --config=configs/base.py --workdir=runs/base \
+        --config.data.source=prepared --config.data.prepared_dir=data/wmt14_en_de
 
 Every value has its source beside it: a section or table of the paper (arXiv 1706.03762), or the
 reason for a choice that the paper leaves open.
@@ -44,6 +50,7 @@ def get_config() -> ConfigDict:
     config.data.test = ()
     config.data.tfds_name = "wmt14_translate/de-en"  # 4.5M pairs, section 5.1
     config.data.tfds_data_dir = ""  # TFDS's own default
+    config.data.prepared_dir = ""  # of source "prepared": see experiments/prepare.py
     config.data.grammar_pairs = 100_000
     config.data.vocab_size = 37_000  # shared source-target vocabulary, section 5.1
     config.data.vocab_type = "bpe"  # section 5.1

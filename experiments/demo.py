@@ -14,9 +14,9 @@ import time
 from absl import flags
 
 from experiments import cli
+from transformer import files
 from transformer.data.grammar import pairs
 from transformer.evaluation.bleu import score
-from transformer.training import workdir as workdir_lib
 from transformer.training.load import TrainedModel, load
 from transformer.training.loop import train
 from transformer.training.metrics import Progress
@@ -53,7 +53,7 @@ def main() -> None:
         print(f"{name}: BLEU {result['bleu']:.2f}, exact {result['exact_match']:.1%}")
     print(f"{results['test']['bleu_signature']}")
     print(f"training {trained - started:.0f} s, in all {time.time() - started:.0f} s")
-    workdir_lib.write(workdir / "demo.json", json.dumps(results, indent=2) + "\n")
+    files.write(workdir / "demo.json", json.dumps(results, indent=2) + "\n")
     translate = f".venv/bin/python experiments/translate.py --workdir={workdir}"
     print(f"\nYour own: echo 'The old teacher reads a book.' | {translate}")
 

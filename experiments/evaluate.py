@@ -3,7 +3,8 @@
     python experiments/evaluate.py --workdir=runs/multi30k --source=val.en --reference=val.de
 
 Scores are sacreBLEU's BLEU, chrF and TER with their signatures, and beside them the paper's
-tokenised BLEU with compounds split, under its own name: the two are not comparable.
+tokenised BLEU with compounds split, under its own name: the two are not comparable. See
+docs/scores.md, and experiments/score_outputs.py for text that is translated already.
 """
 
 import json

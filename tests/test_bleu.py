@@ -2,11 +2,18 @@
 
 import json
 import math
+import pathlib
 
 import pytest
 
 from transformer.errors import UserError
-from transformer.evaluation.bleu import corpus_bleu, paper_tokenized_bleu, score, split_compounds
+from transformer.evaluation.bleu import (
+    Scores,
+    corpus_bleu,
+    paper_tokenized_bleu,
+    score,
+    split_compounds,
+)
 
 HYPOTHESIS = "the cat sat on a mat today"
 REFERENCE = "the cat sat on the mat"
@@ -59,6 +66,36 @@ def test_unicode_punctuation_counts_as_its_ascii_twin_on_both_sides():
         assert corpus_bleu([pair[0]], [pair[1]]).score < 100
 
 
+def test_ascii_reference_quotes_by_hand():
+    # Output:    Er sagt &quot; ja &quot; zu dem Plan .    9 words
+    # Reference: Er sagt „      ja &quot; zu dem Plan .    9 words; Moses leaves the low mark alone
+    # One word in third place differs: 8 of 9, 6 of 8, 4 of 7 and 3 of 6 n-grams match.
+    one_mark = 100 * (8 / 9 * 6 / 8 * 4 / 7 * 3 / 6) ** (1 / 4)
+    straight, german = 'Er sagt "ja" zu dem Plan.', "Er sagt „ja“ zu dem Plan."
+
+    def both(output, reference):
+        plain = paper_tokenized_bleu([output], [reference])
+        quotes = paper_tokenized_bleu([output], [reference], ascii_reference_quotes=True)
+        assert "quotes:ref-ascii" in quotes.signature and "quotes:" not in plain.signature
+        return plain.score, quotes.score
+
+    assert both(straight, german) == pytest.approx((one_mark, 100))
+    assert both(straight, straight) == pytest.approx((100, 100))
+    # The output's own marks stay: who writes German ones loses by the variant.
+    assert both(german, german) == pytest.approx((100, one_mark))
+    assert both(german, straight) == pytest.approx((one_mark, one_mark))
+
+
+@pytest.mark.parametrize("mark", "“”„‟«»")
+def test_ascii_reference_quotes_take_every_double_mark(mark):
+    def variant(reference):
+        output = ['a " b c d']
+        return paper_tokenized_bleu(output, [reference], ascii_reference_quotes=True).score
+
+    assert variant(f"a {mark} b c d") == pytest.approx(100)
+    assert variant("a ‚ b c d") < 100  # a single mark is none of them
+
+
 def test_paper_bleu_counts_moses_tokens_with_german_abbreviations():
     # Hypothesis: &quot; Dr. Ott &quot; zahlt am 3. Mai 5,30 Euro ( bar ) .    14 words
     # Reference:  ( Dr. Ott ( am 3. Mai 5,30                                    8 words
@@ -91,7 +128,8 @@ def test_compounds_are_split_as_perl_does(text, expected):
 
 def test_score_gives_every_metric_with_its_signature():
     values = score([REFERENCE, HYPOTHESIS], [REFERENCE, REFERENCE]).to_json()
-    names = {"bleu", "chrf", "ter", "paper_bleu"}
+    names = {"bleu", "bleu_intl", "chrf", "ter", "paper_bleu", "paper_bleu_quotes"}
+    assert set(Scores.metrics()) == names
     assert set(values) == names | {f"{name}_signature" for name in names} | {"sentences"}
     assert json.loads(json.dumps(values)) == values
     assert values["sentences"] == 2
@@ -106,6 +144,40 @@ def test_tokenize_is_passed_on():
     assert "tok:none" in corpus_bleu(hypotheses, references, tokenize="none").signature
     with pytest.raises(UserError, match=r"'13b'.*13a"):
         corpus_bleu(hypotheses, references, tokenize="13b")
+
+
+def test_international_tokens_split_what_13a_keeps():
+    # 13a keeps „ja“ one word, which then differs from that of the output in both of its marks.
+    output, reference = 'a b c d "ja"', "a b c d „ja“"
+    result = score([output], [reference])
+    assert "tok:intl" in result.bleu_intl.signature
+    assert result.bleu_intl.score == corpus_bleu([output], [reference], "intl").score
+    # intl: 5 of 7, 3 of 6, 2 of 5, 1 of 4 n-grams; 13a splits the ASCII marks, not the others.
+    by_hand = 100 * (5 / 7 * 3 / 6 * 2 / 5 * 1 / 4) ** (1 / 4)
+    assert result.bleu_intl.score == pytest.approx(by_hand)
+    # 13a: 4 of 7, 3 of 6, 2 of 5, 1 of 4.
+    assert result.bleu.score == pytest.approx(100 * (4 / 7 * 3 / 6 * 2 / 5 * 1 / 4) ** (1 / 4))
+
+
+def test_the_examples_of_the_docs_have_the_scores_they_are_given():
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "scores.md").read_text(encoding="utf-8")
+    table = page[page.index("| output | reference |") :].split("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    assert len(rows) == 5
+    for output, reference, *given in rows:
+        scores = score([output], [reference])
+        names = ("bleu", "bleu_intl", "paper_bleu", "paper_bleu_quotes")
+        assert given == [f"{getattr(scores, name).score:.1f}" for name in names], output
+
+
+def test_a_tokenizer_that_needs_a_package_is_refused(monkeypatch):
+    def missing(**options):
+        raise RuntimeError("\nMeCab is\nmissing")
+
+    missing.TOKENIZERS = ["ja-mecab"]
+    monkeypatch.setattr("transformer.evaluation.bleu.BLEU", missing)
+    with pytest.raises(UserError, match=r"'ja-mecab' .*\(MeCab is missing\); choose another"):
+        corpus_bleu(["a"], ["a"], tokenize="ja-mecab")
 
 
 def test_different_numbers_of_lines_are_refused():

@@ -122,7 +122,7 @@ def test_a_section_must_have_keys(value):
         ("decoding__length_penalty", "'gnmt', 'power', 'none'"),
         ("model__tie_embeddings", "'all', 'decoder', 'none'"),
         ("model__dtype", "'float32', 'bfloat16'"),
-        ("data__source", "'files', 'tfds', 'grammar'"),
+        ("data__source", "'files', 'tfds', 'grammar', 'prepared'"),
         ("data__vocab_type", "'bpe', 'unigram'"),
         ("decoding__strategy", "'beam', 'sample'"),
     ],

@@ -8,9 +8,10 @@ import pytest
 
 from tests.marian_directory import counting, write_json, write_marian_directory
 from transformer.errors import UserError
+from transformer.files import new_folder
 from transformer.interop.export import export
 from transformer.training.load import load
-from transformer.training.workdir import check, new_folder
+from transformer.training.workdir import check
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from transformer.data import pipeline
 from transformer.data.batching import BatchPlan, Shape
 from transformer.data.corpus import Corpus
 from transformer.data.pipeline import build_eval_data, build_train_data, encode, fill
-from transformer.data.tokenizer import BOS, EOS, PAD, Sentences, train_tokenizer
+from transformer.data.tokenizer import BOS, EOS, PAD, Pairs, Sentences, train_tokenizer
 from transformer.errors import UserError
 
 WORDS = [a + b for a in "b d f g k l m".split() for b in "a e i o u".split()]
@@ -67,7 +67,7 @@ def test_arrays_by_hand():
     source = Sentences(np.array([5, EOS, 6, 7, EOS], np.uint16), np.array([0, 2, 5]))
     target = Sentences(np.array([8, 9, EOS, EOS], np.uint16), np.array([0, 3, 4]))
     plan = BatchPlan(Shape(4, 3, 3), np.array([1, 0]), np.array([0, 1]))
-    batch = fill(plan, source, target, packed=False)
+    batch = fill(plan, Pairs(source, target), packed=False)
     assert batch.source.tolist() == [[6, 7, EOS, PAD], [5, EOS, PAD, PAD], [PAD] * 4]
     assert batch.source_segments.tolist() == [[1, 1, 1, 0], [1, 1, 0, 0], [0] * 4]
     assert batch.target_in.tolist() == [[BOS, PAD, PAD], [BOS, 8, 9], [PAD] * 3]
@@ -82,7 +82,7 @@ def test_packed_arrays_by_hand():
     source = Sentences(np.array([5, EOS, 6, 7, EOS], np.uint16), np.array([0, 2, 5]))
     target = Sentences(np.array([8, 9, EOS, EOS], np.uint16), np.array([0, 3, 4]))
     plan = BatchPlan(Shape(6, 4, 2), np.array([1, 0]), np.array([1, 1]))
-    batch = fill(plan, source, target, packed=True)
+    batch = fill(plan, Pairs(source, target), packed=True)
     assert batch.source.tolist() == [[PAD] * 6, [6, 7, EOS, 5, EOS, PAD]]
     assert batch.source_segments.tolist() == [[0] * 6, [1, 1, 1, 2, 2, 0]]
     assert batch.source_positions.tolist() == [[0] * 6, [0, 1, 2, 0, 1, 0]]

@@ -14,6 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from transformer.data.tokenizer import train_tokenizer
+
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / "tests" / "tiny_config.py"
 
@@ -55,6 +57,13 @@ def test_a_run_leaves_all_that_is_needed(straight):
     assert done.stdout == ""
     names = {path.name.split(".")[0] for path in workdir.iterdir()}
     assert names >= {"config", "vocabulary", "environment", "parameters", "metrics", "events"}
+    data = json.loads((workdir / "data.json").read_text())
+    assert data["pairs"] + sum(data["dropped"].values()) == 300 and data["validation_pairs"] == 8
+    (shape,) = data["shapes"]  # packed rows have one
+    cells = data["steps_per_epoch"] * shape["rows"] * 2 * shape["source_length"]
+    tokens = data["source_tokens"] + data["target_tokens"]
+    assert shape["source_length"] == shape["target_length"]
+    assert data["padding_share"] == pytest.approx(1 - tokens / cells, abs=1e-4)
     assert sorted(losses(workdir)) == list(range(1, 13))
     (validation,) = records(workdir, "validation")
     assert validation["step"] == 12 and 0 <= validation["bleu"] <= 100
@@ -65,6 +74,19 @@ def test_a_run_leaves_all_that_is_needed(straight):
     environment = json.loads((workdir / "environment.json").read_text())
     assert "jax" in environment["packages"] and environment["devices"]
     assert "total" in (workdir / "parameters.txt").read_text()
+
+
+def test_the_report_of_a_real_run(straight, run_script, tmp_path):
+    logged = shutil.copytree(
+        straight[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "best")
+    )
+    done = run_script("report", f"--workdir={logged}")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = pathlib.Path(done.stdout.strip()).read_text()
+    (average,) = records(logged, "average of 2")
+    data = json.loads((logged / "data.json").read_text())
+    for text in (f"{average['bleu']:.2f}", f"{data['pairs']}, from sentences", "training FLOPs"):
+        assert text in page
 
 
 def test_a_finished_run_has_nothing_to_do(straight, run_script, compiled):
@@ -193,14 +215,74 @@ def test_nbest_and_files(straight, tmp_path, run_script, compiled):
         f"--input={source}",
         f"--output={output}",
         "--nbest=3",
+        "--tokens",
         "--best",
         env=compiled,
     )
     assert done.returncode == 0, done.stderr
     rows = [line.split(" ||| ") for line in output.read_text().splitlines()]
     assert 1 <= len(rows) <= 3 and {row[0] for row in rows} == {"1"}
-    scores = [float(row[2]) for row in rows]
+    log_probs, scores = ([float(row[column]) for row in rows] for column in (2, 3))
     assert scores == sorted(scores, reverse=True)
+    for row, log_prob, score in zip(rows, log_probs, scores, strict=True):
+        each = [float(token.rpartition(":")[2]) for token in row[4].split()]
+        assert sum(each) == pytest.approx(log_prob, abs=1e-2)
+        assert score == pytest.approx(log_prob / ((5 + len(each)) / 6) ** 0.6, rel=1e-4)
+
+
+def test_forced_scores_and_prefixes(straight, tmp_path, run_script, compiled):
+    workdir, _ = straight
+    source, prefix = tmp_path / "a.en", tmp_path / "prefix"
+    source.write_text("The man sleeps.\nI see you.\n")
+    prefix.write_text("Der Mann\n\n")
+    found = run_script(
+        "translate", f"--workdir={workdir}", f"--input={source}", f"--prefix={prefix}",
+        "--nbest=1", "--average=1", env=compiled,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    rows = [line.split(" ||| ") for line in found.stdout.splitlines()]
+    assert rows[0][1].startswith("Der Mann")
+    output = tmp_path / "out.de"
+    output.write_text("".join(f"{row[1]}\n" for row in rows))
+    done = run_script(
+        "score", f"--workdir={workdir}", f"--source={source}", f"--target={output}",
+        "--tokens", "--average=1", env=compiled,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert len(lines) == 2 and "2 pairs" in done.stderr and "perplexity" in done.stderr
+    for log_prob, tokens, mean, each in lines:
+        assert len(each.split()) == int(tokens)
+        assert float(log_prob) == pytest.approx(float(mean) * int(tokens), abs=1e-3)
+
+
+def test_averages_and_ensembles_in_one_table(straight, tmp_path, run_script, compiled):
+    workdir, _ = straight
+    source, reference = tmp_path / "a.en", tmp_path / "a.de"
+    source.write_text("The man sleeps.\nI see you.\n")
+    reference.write_text("Der Mann schläft.\nIch sehe dich.\n")
+    files = [f"--source={source}", f"--reference={reference}"]
+    twice = [f"--workdir={workdir}", f"--workdir={workdir}"]
+    done = run_script("averages", *twice, *files, "--format=json", env=compiled)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    kinds = ["last", "mean of the last 2", "best", "moving average"]
+    assert [row["weights"] for row in rows] == kinds * 4
+    assert [row["run"] for row in rows[8:]] == ["mean of 2"] * 4 + ["ensemble of 2"] * 4
+    assert rows[0]["steps"] == [[12]] and rows[1]["steps"] == [[8, 12]]
+    assert [row["bleu"] for row in rows[:4]] == [row["bleu"] for row in rows[4:8]]
+    assert all(row["deviation"] == 0 for row in rows[8:12])
+    assert rows[12]["bleu"] == pytest.approx(rows[0]["bleu"])  # a model and itself
+
+
+def test_the_runs_of_an_ensemble_share_a_vocabulary(straight, tmp_path, run_script, compiled):
+    other = shutil.copytree(straight[0], tmp_path / "other")
+    train_tokenizer(["a man sees a dog"] * 9, 275).save(other / "vocabulary.model")
+    workdirs = [f"--workdir={straight[0]}", f"--workdir={other}"]
+    done = run_script("translate", *workdirs, stdin="The man sleeps.\n", env=compiled)
+    assert done.returncode == 2
+    assert "have different vocabularies" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -211,10 +293,14 @@ def test_nbest_and_files(straight, tmp_path, run_script, compiled):
         (["--workdir={run}", "--average=9"], "9 checkpoints cannot be averaged"),
         (["--workdir={run}", "--decoding.beam_size=0"], "config.decoding.beam_size must be at"),
         (["--workdir={run}", "--nbest=9"], "nbest is 9, but decoding.beam_size only 4"),
+        (["--workdir={run}", "--tokens"], "--tokens is printed with --nbest only"),
+        (["--workdir={run}", "--prefix={tmp}/two"], "There are 2 prefixes for 0 lines"),
+        (["--workdir={run}", "--best", "--noema"], "its best weights as moving averages only"),
         (["--workdir={run}", "--input={tmp}/latin1"], "latin1, line 2: not valid UTF-8"),
     ],
 )
 def test_mistakes_in_translating(straight, tmp_path, run_script, compiled, arguments, message):
+    (tmp_path / "two").write_text("a\nb\n")
     (tmp_path / "latin1").write_bytes(b"fine\n\xfcber\n")
     arguments = [a.format(run=straight[0], tmp=tmp_path) for a in arguments]
     done = run_script("translate", *arguments, stdin="", env=compiled)

@@ -49,7 +49,7 @@ class ModelConfig:
 class DataConfig:
     """Where pairs come from and how they become batches. Lengths and budgets count tokens."""
 
-    source: Literal["files", "tfds", "grammar"]
+    source: Literal["files", "tfds", "grammar", "prepared"]
     languages: tuple[str, ...]  # (source, target)
     train: tuple[str, ...]  # (source file, target file), plain or .gz; for "files"
     validation: tuple[str, ...]
@@ -65,6 +65,7 @@ class DataConfig:
     batch_tokens: int  # of the source and of the target side of one global step
     packing: bool  # several sentences a row, told apart by segment ids
     validation_pairs: int  # at most so many pairs are scored while training
+    prepared_dir: str = ""  # for "prepared": made by experiments/prepare.py, vocabulary and all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,8 +299,9 @@ def _check_data(data: DataConfig) -> None:
                 f"config.data.{split} must name a source file and a target file, "
                 f"for example \"('{split}.en','{split}.de')\", not {files!r}."
             )
-    if data.source == "tfds" and not data.tfds_name:
-        raise UserError('config.data.tfds_name is empty, but config.data.source is "tfds".')
+    for source, key in (("tfds", "tfds_name"), ("prepared", "prepared_dir")):
+        if data.source == source and not getattr(data, key):
+            raise UserError(f'config.data.{key} is empty, but config.data.source is "{source}".')
     if data.max_length_ratio < 1:
         raise UserError(
             f"config.data.max_length_ratio must be at least 1, not {data.max_length_ratio}."

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import io
 import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,8 @@ def load_corpus(config: DataConfig, split: Split, seed: int) -> Corpus:
     Args:
       config: `source` says where from; the text is held in memory.
       split: of "grammar" and "tfds", or the key that names the files. Of "validation" at most
-        `config.validation_pairs` pairs are returned, the first ones.
+        `config.validation_pairs` pairs are returned, the first ones. The training pairs of
+        "prepared" are no text: `transformer.data.prepared` reads them.
       seed: of the grammar's sentences; text on disk does not depend on it.
 
     Raises:
@@ -45,6 +47,8 @@ def load_corpus(config: DataConfig, split: Split, seed: int) -> Corpus:
         corpus = _from_files(config, split)
     elif config.source == "tfds":
         corpus = _from_tfds(config, split)
+    elif config.source == "prepared":
+        corpus = _from_prepared(config, split)
     else:
         corpus = _from_grammar(config, split, seed)
     if not len(corpus.source):
@@ -54,7 +58,19 @@ def load_corpus(config: DataConfig, split: Split, seed: int) -> Corpus:
     return corpus
 
 
+def has_validation(config: DataConfig) -> bool:
+    """Whether there is text to validate on; only own text may lack it. Raises as `load_corpus`."""
+    if config.source == "prepared":
+        return _held_out(config, "validation") is not None
+    return config.source != "files" or bool(config.validation)
+
+
 def read_lines(path: str | pathlib.Path) -> list[str]:
+    """All lines of a text file, see `iter_lines`."""
+    return list(iter_lines(path))
+
+
+def iter_lines(path: str | pathlib.Path) -> Iterator[str]:
     r"""The lines of a UTF-8 text file, plain or gzip-compressed, without their line ends.
 
     A line ends at \n alone (or \r\n): characters such as U+2028, at which `str.splitlines` cuts
@@ -64,30 +80,33 @@ def read_lines(path: str | pathlib.Path) -> list[str]:
       UserError: the file cannot be read, or a line is not UTF-8 (its number is named).
     """
     try:
-        raw = pathlib.Path(path).read_bytes()
-        if raw.startswith(_GZIP_MAGIC):
-            raw = gzip.decompress(raw)
+        with open(path, "rb") as file:
+            compressed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        with (gzip.open if compressed else open)(path, "rb") as file:
+            yield from _decoded(file, str(path))
     except (OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"Cannot read {path}: {reason}.") from error
-    return split_lines(raw, str(path))
 
 
 def split_lines(raw: bytes, name: str) -> list[str]:
-    """The lines of UTF-8 text, see `read_lines`; `name` says in an error where it is from.
+    """The lines of UTF-8 text, see `iter_lines`; `name` says in an error where it is from.
 
     Raises:
       UserError: a line is not UTF-8 (its number is named).
     """
-    try:
-        text = raw.removeprefix(_BOM).decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{name}, line {line}: not valid UTF-8; convert it.") from error
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
+    return list(_decoded(io.BytesIO(raw), name))
+
+
+def _decoded(file: io.BufferedIOBase, name: str) -> Iterator[str]:
+    if file.read(len(_BOM)) != _BOM:
+        file.seek(0)
+    for number, line in enumerate(file, start=1):  # bytes: only \n ends a line
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name}, line {number}: not valid UTF-8; convert it.") from error
+        yield text.removesuffix("\n").removesuffix("\r")
 
 
 def keep_pairs(
@@ -114,18 +133,30 @@ def keep_pairs(
 
 
 def read_pairs(source_path: str, target_path: str) -> Corpus:
-    """Two text files of which line n of one is the translation of line n of the other.
+    """All pairs of two text files, see `iter_pairs`."""
+    corpus = Corpus([], [])
+    for pair in iter_pairs(source_path, target_path):
+        for texts, text in zip(corpus, pair, strict=True):
+            texts.append(text)
+    return corpus
+
+
+def iter_pairs(source_path: str, target_path: str) -> Iterator[tuple[str, str]]:
+    """The pairs of two text files: line n of one is the translation of line n of the other.
 
     Raises:
-      UserError: where `read_lines` does, or the files have different numbers of lines.
+      UserError: where `iter_lines` does; or, after the shorter file's last line, because the
+        files have different numbers of lines.
     """
-    source, target = read_lines(source_path), read_lines(target_path)
-    if len(source) != len(target):
+    paths = source_path, target_path
+    try:
+        yield from zip(*map(iter_lines, paths), strict=True)
+    except ValueError as error:
+        source_lines, target_lines = (sum(1 for _ in iter_lines(path)) for path in paths)
         raise UserError(
-            f"{source_path} has {len(source)} lines and {target_path} has {len(target)}; "
+            f"{source_path} has {source_lines} lines and {target_path} has {target_lines}; "
             "line n of one must be the translation of line n of the other."
-        )
-    return Corpus(source, target)
+        ) from error
 
 
 def _from_files(config: DataConfig, split: Split) -> Corpus:
@@ -134,6 +165,21 @@ def _from_files(config: DataConfig, split: Split) -> Corpus:
         raise UserError(
             f"config.data.{split} names no files; "
             f"set it to \"('{split}.{config.languages[0]}','{split}.{config.languages[1]}')\"."
+        )
+    return read_pairs(*paths)
+
+
+def _held_out(config: DataConfig, split: Split) -> tuple[str, str] | None:
+    from transformer.data import prepared  # brings JAX, which scripts first have to set up
+
+    return prepared.held_out(config, split)
+
+
+def _from_prepared(config: DataConfig, split: Split) -> Corpus:
+    paths = _held_out(config, split)
+    if paths is None:
+        raise UserError(
+            f"{config.prepared_dir} holds no {split} text; prepare a folder with --{split}."
         )
     return read_pairs(*paths)
 

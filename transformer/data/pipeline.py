@@ -25,7 +25,8 @@ from transformer.data.batching import (
 )
 from transformer.data.corpus import Corpus, keep_pairs
 from transformer.data.packing import Packing
-from transformer.data.tokenizer import BOS, EOS, PAD, Sentences, Tokenizer, ranges
+from transformer.data.prepared import PreparedPairs
+from transformer.data.tokenizer import BOS, EOS, PAD, Pairs, Sentences, Tokenizer, ranges
 from transformer.errors import UserError
 
 _EVAL_SHAPES = 4  # each is compiled, for a pass over a few thousand pairs
@@ -40,23 +41,24 @@ class TrainData:
       shapes: of the batches; one train step is compiled for each.
       steps_per_epoch: batches in which every pair occurs exactly once.
       num_pairs: pairs kept.
+      source_tokens, target_tokens: of these pairs, end tokens included.
       dropped: number of pairs left out, by reason.
       padding: tokens and cells of an epoch, the same for every epoch.
     """
 
     def __init__(
         self,
-        source: Sentences,
-        target: Sentences,
+        pairs: Pairs | PreparedPairs,
         batcher: Buckets | Packing,
         seed: int,
         dropped: dict[str, int],
     ):
         """See `build_train_data`."""
-        self._source, self._target, self._batcher, self._seed = source, target, batcher, seed
+        self._pairs, self._batcher, self._seed = pairs, batcher, seed
         self.shapes: tuple[Shape, ...] = batcher.shapes
         self.steps_per_epoch: int = batcher.num_batches
-        self.num_pairs = len(source.lengths)
+        self.num_pairs = len(pairs)
+        self.source_tokens, self.target_tokens = (int(side.sum()) for side in pairs.lengths)
         self.dropped = dropped
         self.padding: Padding = batcher.padding
 
@@ -84,7 +86,7 @@ class TrainData:
     def batch(self, plan: EpochPlan, index: int, shard: tuple[int, int] = (0, 1)) -> Batch:
         """The arrays of one batch of an epoch's plan, or of one shard of its rows."""
         packed = isinstance(self._batcher, Packing)
-        return fill(plan.batch(index), self._source, self._target, packed, shard)
+        return fill(plan.batch(index), self._pairs, packed, shard)
 
 
 class EvalData:
@@ -97,13 +99,11 @@ class EvalData:
       padding: tokens and cells of one pass.
     """
 
-    def __init__(
-        self, source: Sentences, target: Sentences, batcher: Buckets, dropped: dict[str, int]
-    ):
+    def __init__(self, pairs: Pairs, batcher: Buckets, dropped: dict[str, int]):
         """See `build_eval_data`."""
-        self._source, self._target, self._plan = source, target, batcher.epoch(None)
+        self._pairs, self._plan = pairs, batcher.epoch(None)
         self.shapes: tuple[Shape, ...] = batcher.shapes
-        self.num_pairs = len(source.lengths)
+        self.num_pairs = len(pairs)
         self.dropped = dropped
         self.padding: Padding = batcher.padding
 
@@ -115,18 +115,24 @@ class EvalData:
         """One pass; row block `process_index` of `process_count` of each batch."""
         shard = (process_index, process_count)
         for i in range(len(self)):
-            yield fill(self._plan.batch(i), self._source, self._target, False, shard)
+            yield fill(self._plan.batch(i), self._pairs, False, shard)
 
 
 def build_train_data(
     config: DataConfig, tokenizer: Tokenizer, corpus: Corpus, seed: int, row_multiple: int = 8
 ) -> TrainData:
-    """Tokenises, filters and plans the training pairs.
+    """Tokenises the training text and plans its batches, see `plan_train_data`."""
+    return plan_train_data(config, encode_pairs(tokenizer, corpus), seed, row_multiple)
+
+
+def plan_train_data(
+    config: DataConfig, pairs: Pairs | PreparedPairs, seed: int, row_multiple: int = 8
+) -> TrainData:
+    """Filters and plans the training pairs.
 
     Args:
       config: `max_length`, `max_length_ratio`, `batch_tokens` and `packing` are read.
-      tokenizer: of both languages.
-      corpus: the training text.
+      pairs: as ids, in memory or on disk.
       seed: of the order.
       row_multiple: the rows of every batch are a multiple of it, so that devices, hosts and
         accumulated micro-batches can share them.
@@ -134,15 +140,12 @@ def build_train_data(
     Raises:
       UserError: no pair passes the filters, or `batch_tokens` is too small for the longest.
     """
-    source = encode(tokenizer, corpus.source)
-    target = encode(tokenizer, corpus.target, target=True)
-    source, target, dropped = _filtered(source, target, config.max_length, config.max_length_ratio)
-    lengths = source.lengths, target.lengths
+    pairs, dropped = _filtered(pairs, config.max_length, config.max_length_ratio)
     if config.packing:
-        batcher = Packing(*lengths, config.batch_tokens, config.max_length, row_multiple)
+        batcher = Packing(*pairs.lengths, config.batch_tokens, config.max_length, row_multiple)
     else:
-        batcher = Buckets(*lengths, config.batch_tokens, row_multiple)
-    return TrainData(source, target, batcher, seed, dropped)
+        batcher = Buckets(*pairs.lengths, config.batch_tokens, row_multiple)
+    return TrainData(pairs, batcher, seed, dropped)
 
 
 def build_eval_data(
@@ -156,13 +159,15 @@ def build_eval_data(
     Raises:
       UserError: no pair is left, or `batch_tokens` is too small for the longest.
     """
-    source = encode(tokenizer, corpus.source)
+    pairs, dropped = _filtered(encode_pairs(tokenizer, corpus), config.max_length, float("inf"))
+    batcher = Buckets(*pairs.lengths, config.batch_tokens, row_multiple, _EVAL_SHAPES)
+    return EvalData(pairs, batcher, dropped)
+
+
+def encode_pairs(tokenizer: Tokenizer, corpus: Corpus) -> Pairs:
+    """Ids of both sides, see `encode`."""
     target = encode(tokenizer, corpus.target, target=True)
-    source, target, dropped = _filtered(source, target, config.max_length, float("inf"))
-    batcher = Buckets(
-        source.lengths, target.lengths, config.batch_tokens, row_multiple, _EVAL_SHAPES
-    )
-    return EvalData(source, target, batcher, dropped)
+    return Pairs(encode(tokenizer, corpus.source), target)
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], target: bool = False) -> Sentences:
@@ -181,22 +186,20 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], target: bool = False) -> 
     return Sentences(np.concatenate(ids), np.cumsum(lengths))
 
 
-def _filtered(source: Sentences, target: Sentences, max_length: int, max_length_ratio: float):
-    keep, dropped = keep_pairs(source.lengths, target.lengths, max_length, max_length_ratio)
+def _filtered(pairs: Pairs | PreparedPairs, max_length: int, max_length_ratio: float):
+    keep, dropped = keep_pairs(*pairs.lengths, max_length, max_length_ratio)
     if not keep.any():
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
         raise UserError(
             f"No sentence pair is left ({reasons}); raise config.data.max_length ({max_length}) "
             "or check the text."
         )
-    indices = np.flatnonzero(keep)
-    return source.take(indices), target.take(indices), dropped
+    return pairs.select(np.flatnonzero(keep)), dropped
 
 
 def fill(
     plan: BatchPlan,
-    source: Sentences,
-    target: Sentences,
+    pairs: Pairs | PreparedPairs,
     packed: bool,
     shard: tuple[int, int] = (0, 1),
 ) -> Batch:
@@ -206,12 +209,10 @@ def fill(
         raise ValueError(f"{plan.shape.rows} rows cannot be shared by {count} processes.")
     rows = plan.shape.rows // count
     own = slice(*np.searchsorted(plan.rows, [index * rows, (index + 1) * rows]))
-    pairs, row_of = plan.pairs[own], plan.rows[own] - index * rows
-    ids, segments, positions, _ = _fill_side(
-        source, pairs, row_of, (rows, plan.shape.source_length)
-    )
+    taken, row_of = pairs.take(plan.pairs[own]), plan.rows[own] - index * rows
+    ids, segments, positions, _ = _fill_side(taken.source, row_of, (rows, plan.shape.source_length))
     out, target_segments, target_positions, cells = _fill_side(
-        target, pairs, row_of, (rows, plan.shape.target_length)
+        taken.target, row_of, (rows, plan.shape.target_length)
     )
     target_in = np.zeros_like(out)
     target_in.flat[cells[1:]] = out.flat[cells[:-1]]
@@ -227,16 +228,15 @@ def fill(
     )
 
 
-def _fill_side(sentences: Sentences, pairs: np.ndarray, row_of: np.ndarray, shape: tuple[int, int]):
+def _fill_side(sentences: Sentences, row_of: np.ndarray, shape: tuple[int, int]):
     """(ids, segments, positions) of `shape`, and the flat cells taken, in order."""
-    starts = sentences.offsets[pairs]
-    lengths = sentences.offsets[pairs + 1] - starts
+    lengths = sentences.lengths
     first = np.searchsorted(row_of, row_of)  # of the pairs in the same row
     before = np.cumsum(lengths) - lengths
     cells = ranges(row_of * shape[1] + before - before[first], lengths)
     ids, segments, positions = (np.full(shape, PAD, np.int32) for _ in range(3))
-    ids.flat[cells] = sentences.ids[ranges(starts, lengths)]
-    segments.flat[cells] = np.repeat(np.arange(len(pairs)) - first + 1, lengths)
+    ids.flat[cells] = sentences.ids
+    segments.flat[cells] = np.repeat(np.arange(len(row_of)) - first + 1, lengths)
     positions.flat[cells] = ranges(np.zeros_like(lengths), lengths)
     return ids, segments, positions, cells
 

@@ -1,5 +1,6 @@
 """Text to ids and back: SentencePiece, and the four reserved ids, which live here only."""
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -128,11 +129,34 @@ class Sentences(NamedTuple):
         """Number of tokens of each sentence."""
         return np.diff(self.offsets)
 
-    def take(self, indices: Int[np.ndarray, "chosen"]) -> "Sentences":
+    def take(self, indices: Integer[np.ndarray, "chosen"]) -> "Sentences":
         """The chosen sentences, in the order of `indices`."""
         starts = self.offsets[indices]
         lengths = self.offsets[indices + 1] - starts
         return Sentences(self.ids[ranges(starts, lengths)], np.append(0, np.cumsum(lengths)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Sentence pairs in memory: `target`'s sentence i is the translation of `source`'s."""
+
+    source: Sentences
+    target: Sentences
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.source.offsets) - 1
+
+    @property
+    def lengths(self) -> tuple[Int[np.ndarray, "pairs"], Int[np.ndarray, "pairs"]]:
+        """Tokens of each source and of each target sentence, EOS included."""
+        return self.source.lengths, self.target.lengths
+
+    def take(self, indices: Integer[np.ndarray, "chosen"]) -> "Pairs":
+        """The chosen pairs, in the order of `indices`."""
+        return Pairs(self.source.take(indices), self.target.take(indices))
+
+    select = take  # where pairs lie on disk, choosing some and reading them are two things
 
 
 def train_tokenizer(

@@ -2,7 +2,7 @@
 
 The paper's numbers come from another scorer than sacreBLEU's default: words are Moses tokens, and
 hyphenated compounds count as several. On newstest2014 that score is higher by about one point, so
-the two must not be compared with each other.
+the two must not be compared with each other; docs/scores.md says how far all of them lie apart.
 """
 
 import dataclasses
@@ -15,6 +15,8 @@ import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from transformer.errors import UserError
+
+_ASCII_QUOTES = str.maketrans(dict.fromkeys("“”„‟«»", '"'))
 
 
 class Metric(NamedTuple):
@@ -29,17 +31,24 @@ class Scores:
     """The scores of one corpus."""
 
     bleu: Metric
+    bleu_intl: Metric  # with mteval-v14's international tokens
     chrf: Metric
     ter: Metric  # an error rate: lower is better
     paper_bleu: Metric
+    paper_bleu_quotes: Metric  # the same, with the reference's quotation marks in ASCII
     sentences: int
 
     def to_json(self) -> dict[str, Any]:
         """Plain values under the keys `bleu`, `bleu_signature`, ..., `sentences`."""
         values: dict[str, Any] = {}
-        for name in ("bleu", "chrf", "ter", "paper_bleu"):
+        for name in self.metrics():
             values[name], values[f"{name}_signature"] = getattr(self, name)
         return values | {"sentences": self.sentences}
+
+    @classmethod
+    def metrics(cls) -> list[str]:
+        """The names of the scores, in the order in which they are shown."""
+        return [field.name for field in dataclasses.fields(cls) if field.type is Metric]
 
 
 def score(
@@ -48,22 +57,28 @@ def score(
     tokenize: str = "13a",
     language: str = "de",
 ) -> Scores:
-    """SacreBLEU's BLEU, chrF2 and TER, and `paper_tokenized_bleu`, of detokenised text.
+    """SacreBLEU's BLEU twice, chrF2 and TER, and `paper_tokenized_bleu` twice, of detokenised text.
 
     Args:
       hypotheses: one output a sentence.
       references: as many reference translations.
-      tokenize: sacreBLEU's tokenizer; "none" for text that is already tokenised.
-      language: of the text, for the Moses tokenizer of the paper's score.
+      tokenize: sacreBLEU's tokenizer for `bleu`; "none" for text that is already tokenised.
+      language: of the text, for the Moses tokenizer of the paper's score, which knows English
+        abbreviations only where it has none of the language.
 
     Raises:
-      UserError: the two differ in number, or are empty; or `tokenize` is unknown.
+      UserError: the two differ in number, or are empty; or `tokenize` is unknown, or needs a
+        package or a download that is not there.
     """
     return Scores(
         bleu=corpus_bleu(hypotheses, references, tokenize),
+        bleu_intl=corpus_bleu(hypotheses, references, "intl"),
         chrf=_measure(CHRF(), hypotheses, references),
         ter=_measure(TER(), hypotheses, references),
         paper_bleu=paper_tokenized_bleu(hypotheses, references, language),
+        paper_bleu_quotes=paper_tokenized_bleu(
+            hypotheses, references, language, ascii_reference_quotes=True
+        ),
         sentences=len(hypotheses),
     )
 
@@ -76,15 +91,33 @@ def corpus_bleu(
     Raises:
       UserError: see `score`.
     """
+    return _measure(bleu_metric(tokenize), hypotheses, references)
+
+
+def bleu_metric(tokenize: str = "13a") -> BLEU:
+    """SacreBLEU's BLEU with one of its tokenizers.
+
+    Raises:
+      UserError: `tokenize` is unknown, or needs a package or a download that is not there.
+    """
     if tokenize not in BLEU.TOKENIZERS:
         known = ", ".join(sorted(BLEU.TOKENIZERS))
         raise UserError(f"sacreBLEU has no tokenizer {tokenize!r}; choose one of {known}.")
-    # `force` only silences a warning about text that looks tokenised; it changes no score.
-    return _measure(BLEU(tokenize=tokenize, force=True), hypotheses, references)
+    try:
+        # `force` only silences a warning about text that looks tokenised; it changes no score.
+        return BLEU(tokenize=tokenize, force=True)
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"sacreBLEU's tokenizer {tokenize!r} cannot be had here ({reason}); choose another."
+        ) from error
 
 
 def paper_tokenized_bleu(
-    hypotheses: Sequence[str], references: Sequence[str], language: str = "de"
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    language: str = "de",
+    ascii_reference_quotes: bool = False,
 ) -> Metric:
     """The tokenised, compound-split BLEU of the paper's Table 2; not comparable with sacreBLEU's.
 
@@ -94,6 +127,14 @@ def paper_tokenized_bleu(
     sacremoses' ports. Newer versions of the tokenizer always split off a line's last full stop; the
     port, like older ones, leaves it on an abbreviation or a number.
 
+    That script turns “ and ” into the ASCII mark, but not the opening mark of German, „. A model
+    that writes ASCII marks therefore loses each of them to a German reference.
+    `ascii_reference_quotes` gives the variant behind tensor2tensor's published 29.02 (its issue
+    317): all double quotation marks of the reference, “ ” „ ‟ « », become the ASCII mark first.
+    The report says "all unicode quotes"; read here as the double ones, because single ones are also
+    apostrophes. The hypotheses pass through the plain script only, so that a model which writes „
+    loses by the variant.
+
     Raises:
       UserError: see `score`.
     """
@@ -101,9 +142,12 @@ def paper_tokenized_bleu(
 
     words = _paper_tokenizer(language)
     metric = BLEU(tokenize="none", smooth_method="none", force=True)
+    if ascii_reference_quotes:
+        references = [reference.translate(_ASCII_QUOTES) for reference in references]
     value = _measure(metric, [words(h) for h in hypotheses], [words(r) for r in references]).score
     signature = (
-        f"tokenized-BLEU|nrefs:1|case:mixed|eff:no|punct:moses-unicode|tok:moses-{language}"
+        f"tokenized-BLEU|nrefs:1|case:mixed|eff:no|punct:moses-unicode"
+        f"{'|quotes:ref-ascii' if ascii_reference_quotes else ''}|tok:moses-{language}"
         f"|compounds:atat|smooth:none|version:sacrebleu-{sacrebleu.__version__}"
         f"+sacremoses-{sacremoses.__version__}"
     )
@@ -119,12 +163,28 @@ def split_compounds(text: str) -> str:
     return re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", text)
 
 
+def check_sizes(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    """Refuses what is not one output a reference.
+
+    Raises:
+      UserError: the two differ in number, or are empty.
+    """
+    if len(hypotheses) != len(references):
+        raise UserError(
+            f"There are {len(hypotheses)} translations but {len(references)} references; "
+            "both files must have one line a sentence."
+        )
+    if not hypotheses:
+        raise UserError("There is nothing to score: the translations and references are empty.")
+
+
 @functools.cache
 def _paper_tokenizer(language: str) -> Callable[[str], str]:
     from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
     tokenizer, punctuation = MosesTokenizer(lang=language), MosesPunctNormalizer()
 
+    @functools.lru_cache(maxsize=1 << 16)  # each text is scored twice, a reference more often
     def words(text: str) -> str:
         # Moses' script turns the full-width digit one into a quotation mark; sacremoses does not.
         text = punctuation.replace_unicode_punct(text.replace("\uff11", '"'))
@@ -136,12 +196,6 @@ def _paper_tokenizer(language: str) -> Callable[[str], str]:
 def _measure(
     metric: BLEU | CHRF | TER, hypotheses: Sequence[str], references: Sequence[str]
 ) -> Metric:
-    if len(hypotheses) != len(references):
-        raise UserError(
-            f"There are {len(hypotheses)} translations but {len(references)} references; "
-            "both files must have one line a sentence."
-        )
-    if not hypotheses:
-        raise UserError("There is nothing to score: the translations and references are empty.")
+    check_sizes(hypotheses, references)
     value = metric.corpus_score(list(hypotheses), [list(references)]).score
     return Metric(float(value), str(metric.get_signature()))

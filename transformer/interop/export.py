@@ -9,8 +9,8 @@ import numpy as np
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import UserError, choose
+from transformer.files import new_folder
 from transformer.interop import ctranslate2, marian_export
-from transformer.training.workdir import new_folder
 
 FORMATS = {"ctranslate2": ctranslate2.write, "marian-hf": marian_export.write}
 

@@ -15,6 +15,7 @@ from transformer import config as config_lib
 from transformer.config import Config
 from transformer.data.marian_tokenizer import EOS_PIECE, FILES, PAD_PIECE, MarianTokenizer
 from transformer.errors import UserError
+from transformer.files import new_folder
 from transformer.interop import marian_files
 from transformer.interop.marian_weights import EMBEDDING, OUTPUT_BIAS, Tensors, from_marian
 from transformer.model.layers import sinusoidal_positions
@@ -41,7 +42,7 @@ def import_run(directory: pathlib.Path, workdir: pathlib.Path, base: Config) -> 
     Raises:
       UserError: see `read`; or `workdir` is not empty or cannot be written.
     """
-    with workdir_lib.new_folder(workdir) as folder:
+    with new_folder(workdir) as folder:
         config, tokenizer, params = read(directory, base)
         workdir_lib.claim(folder, config, tokenizer)
         workdir_lib.describe(folder, params)

@@ -80,6 +80,7 @@ def _prepare(
     validate = prepare_validation(config, mesh, tokenizer, shardings, say)
     # From here on nothing can be wrong with config or data: the folder is made.
     workdir_lib.claim(workdir, config, tokenizer)
+    workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
     progress = {"data": None, "best_bleu": None, "stale": 0}
     template = jax.tree.map(

@@ -10,6 +10,7 @@ from typing import Any
 import tqdm
 from tensorboardX import SummaryWriter
 
+from transformer import files
 from transformer.training import workdir as workdir_lib
 
 
@@ -18,10 +19,10 @@ class MetricsLog:
 
     def __init__(self, workdir: pathlib.Path, step: int):
         """Opens the log to go on from `step`: what a killed run logged beyond it is taken out."""
-        path = workdir / "metrics.jsonl"
+        path = workdir / workdir_lib.METRICS
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line, step) <= step]
-            workdir_lib.write(path, "".join(f"{line}\n" for line in kept))
+            files.write(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a")
         # TensorBoard itself drops what it read beyond purge_step.
         self._events = SummaryWriter(str(workdir), purge_step=step + 1, write_to_disk=True)

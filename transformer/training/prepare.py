@@ -6,9 +6,16 @@ from collections.abc import Callable
 from jax.sharding import Mesh
 
 from transformer.config import Config
-from transformer.data.corpus import Corpus, load_corpus
+from transformer.data.corpus import Corpus, has_validation, load_corpus
 from transformer.data.marian_tokenizer import load_tokenizer
-from transformer.data.pipeline import EvalData, TrainData, build_eval_data, build_train_data
+from transformer.data.pipeline import (
+    EvalData,
+    TrainData,
+    build_eval_data,
+    build_train_data,
+    plan_train_data,
+)
+from transformer.data.prepared import open_prepared
 from transformer.data.tokenizer import Tokenizer, train_tokenizer
 from transformer.sharding import batch_shards
 from transformer.training.step import TrainState, make_eval_step
@@ -23,13 +30,16 @@ def prepare_data(
     """The training batches and the vocabulary: `tokenizer`, or the config's where that is None.
 
     Raises:
-      UserError: see `load_corpus`, `train_tokenizer`, `build_train_data`.
+      UserError: see `load_corpus`, `open_prepared`, `train_tokenizer`, `plan_train_data`.
     """
-    corpus = load_corpus(config.data, "train", config.seed)
-    tokenizer = tokenizer or _tokenizer(config, corpus, say)
-    data = build_train_data(
-        config.data, tokenizer, corpus, config.seed, _row_multiple(config, mesh)
-    )
+    rows = _row_multiple(config, mesh)
+    if config.data.source == "prepared":
+        pairs, tokenizer = open_prepared(config.data, tokenizer)
+        data = plan_train_data(config.data, pairs, config.seed, rows)
+    else:
+        corpus = load_corpus(config.data, "train", config.seed)
+        tokenizer = tokenizer or _tokenizer(config, corpus, say)
+        data = build_train_data(config.data, tokenizer, corpus, config.seed, rows)
     say(_summary("train", data))
     say(
         f"batches: {len(data.shapes)} shapes, {data.steps_per_epoch} steps an epoch, "
@@ -71,8 +81,8 @@ def prepare_validation(
     shardings: TrainState,
     say: Say,
 ) -> Validator | None:
-    """What judges the parameters; None where the config names no validation files."""
-    if config.data.source == "files" and not config.data.validation:
+    """What judges the parameters; None where there is no validation text."""
+    if not has_validation(config.data):
         return None
     corpus = load_corpus(config.data, "validation", config.seed)
     data = build_eval_data(config.data, tokenizer, corpus, _row_multiple(config, mesh))

@@ -36,6 +36,7 @@ class Validator:
         """Takes `corpus` as text for BLEU and `batches`, the same pairs as ids, for the loss."""
         self._mesh, self._batches, self._eval_step = mesh, batches, eval_step
         self._sources, self._references = list(corpus.source), list(corpus.target)
+        self.num_pairs = len(self._sources)
         self._tokenize = config.training.bleu_tokenize
         graphdef = split(abstract_model(config.model, tokenizer.vocab_size))[0]
         self._translator = Translator(

@@ -1,13 +1,12 @@
 """The folder of a run: it alone is enough to go on training, to translate and to evaluate.
 
-    config.json  vocabulary.model  environment.json  parameters.txt  metrics.jsonl
+    config.json  vocabulary.model  data.json  environment.json  parameters.txt  metrics.jsonl
     checkpoints/  best/  events.out.tfevents...
 
 Each file is written whole or not at all, save the two logs, which grow. The vocabulary is a
 SentencePiece model, or the archive of Marian's three files that `MarianTokenizer` packs.
 """
 
-import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -15,9 +14,7 @@ import math
 import os
 import pathlib
 import platform
-import shutil
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -25,11 +22,14 @@ import jax
 from transformer import config as config_lib
 from transformer.config import Config
 from transformer.data.marian_tokenizer import load_tokenizer
+from transformer.data.pipeline import TrainData
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import UserError
+from transformer.files import write
 from transformer.training.checkpoint import saved_steps
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"
+DATA, ENVIRONMENT, METRICS = "data.json", "environment.json", "metrics.jsonl"
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint grain sentencepiece sacrebleu numpy".split()
 
 # What a run may change when it goes on: nothing that decides which numbers training computes.
@@ -112,6 +112,21 @@ def load(workdir: pathlib.Path) -> tuple[Config, Tokenizer]:
     return _read_config(workdir / CONFIG), load_tokenizer(workdir / VOCABULARY)
 
 
+def describe_data(workdir: pathlib.Path, data: TrainData, validation_pairs: int) -> None:
+    """Writes how much the run learns from, what was left out, and the shapes of its batches."""
+    statistics = {
+        "pairs": data.num_pairs,
+        "dropped": data.dropped,
+        "source_tokens": data.source_tokens,
+        "target_tokens": data.target_tokens,
+        "steps_per_epoch": data.steps_per_epoch,
+        "padding_share": round(data.padding.share, 4),
+        "shapes": [shape._asdict() for shape in data.shapes],
+        "validation_pairs": validation_pairs,
+    }
+    write(workdir / DATA, json.dumps(statistics, indent=2) + "\n")
+
+
 def describe(workdir: pathlib.Path, params: Any) -> int:
     """Writes the table of parameters and what the run runs on; returns their number."""
     rows = []
@@ -133,42 +148,28 @@ def describe(workdir: pathlib.Path, params: Any) -> int:
         "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
-    write(workdir / "environment.json", json.dumps(environment, indent=2) + "\n")
+    write(workdir / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
     return total
 
 
-def write(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
-
-
-@contextlib.contextmanager
-def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder to fill, which becomes `path` if all goes well and is removed if not.
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
 
     Raises:
-      UserError: `path` exists and is not an empty folder, or cannot be written.
+      UserError: the file cannot be read, or holds something else.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} exists and is not an empty folder; name a new one.")
-    temporary = path.absolute().with_name(f"{path.absolute().name}.tmp")
     try:
-        temporary.mkdir(parents=True)
+        value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{temporary} cannot be made: {error.strerror}.") from error
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON (line {error.lineno}); restore it.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid UTF-8; restore it.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object; restore it.")
+    return value
 
 
 def _read_config(path: pathlib.Path) -> Config:
-    try:
-        return config_lib.from_dict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON (line {error.lineno}); restore it.") from error
+    return config_lib.from_dict(read_json(path))

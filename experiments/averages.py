@@ -1,0 +1,108 @@
+"""What averaging is worth: the same text scored with each kind of weights that runs offer.
+
+    python experiments/averages.py --workdir=runs/a --source=val.en --reference=val.de
+    python experiments/averages.py --workdir=runs/a --workdir=runs/b ... (an ensemble besides)
+
+Rows: the last checkpoint alone, the mean of the last n (section 6.1; n is the run's average_last),
+the best by validation BLEU, the mean of the best n where the run keeps several, and the moving
+average (EMA) where it has one. Several runs get such rows each, the mean and the deviation of each
+kind, and below them their ensembles.
+"""
+
+import json
+import pathlib
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from experiments import cli, tables
+from transformer.data.corpus import Corpus, read_pairs
+from transformer.evaluation.bleu import corpus_bleu
+from transformer.training import workdir as workdir_lib
+from transformer.training.checkpoint import saved_steps
+from transformer.training.load import Weights, load
+from transformer.training.metrics import Progress
+
+WORKDIRS = cli.workdirs_flag()
+SOURCE = flags.DEFINE_string("source", None, "text to translate, a sentence a line", required=True)
+REFERENCE = flags.DEFINE_string("reference", None, "its translation, line by line", required=True)
+FORMAT = tables.format_flag("text", "markdown", "json")
+APPLY_DECODING = cli.decoding_flags()
+
+
+def main() -> None:
+    """See the module's docstring."""
+    workdirs = WORKDIRS.value
+    pairs = read_pairs(SOURCE.value, REFERENCE.value)
+    kinds = _kinds(workdirs)
+    rows, scores = [], {name: [] for name in kinds}
+    for workdir in workdirs:
+        for name, weights in kinds.items():
+            rows.append(_score([workdir], name, weights, pairs))
+            scores[name].append(rows[-1]["bleu"])
+    if len(workdirs) > 1:
+        for name, values in scores.items():
+            mean, deviation = statistics.mean(values), statistics.stdev(values)
+            rows.append({"run": f"mean of {len(values)}", "weights": name, "bleu": mean})
+            rows[-1]["deviation"] = deviation
+        rows += [_score(workdirs, name, weights, pairs) for name, weights in kinds.items()]
+    _print(rows)
+
+
+def _kinds(workdirs: Sequence[str]) -> dict[str, Weights]:
+    """The kinds of weights that all the runs offer, by name."""
+    configs = [workdir_lib.load(pathlib.Path(workdir))[0] for workdir in workdirs]
+    last = min(
+        min(config.training.average_last, len(saved_steps(pathlib.Path(workdir))))
+        for config, workdir in zip(configs, workdirs, strict=True)
+    )
+    best = min(len(saved_steps(pathlib.Path(workdir), best=True)) for workdir in workdirs)
+    ema = all(config.training.ema_decay > 0 for config in configs)
+    raw = False if ema else None
+    kinds = {"last": Weights(average=1, ema=raw)}
+    if last > 1:
+        kinds[f"mean of the last {last}"] = Weights(average=last, ema=raw)
+    if best:
+        kinds["best"] = Weights(best=True)
+    if best > 1:
+        kinds[f"mean of the best {best}"] = Weights(average=best, best=True)
+    if ema:
+        kinds["moving average"] = Weights(average=1, ema=True)
+    return kinds
+
+
+def _score(workdirs: Sequence[str], name: str, weights: Weights, pairs: Corpus) -> dict[str, Any]:
+    model = load(workdirs, weights, APPLY_DECODING)
+    run = workdirs[0] if len(workdirs) == 1 else f"ensemble of {len(workdirs)}"
+    bar = Progress(len(pairs.source), 0, unit="line")
+    bar.note(f"{run}, {name}")
+    outputs = model.translate(pairs.source, warn=lambda sentence: None, progress=bar.reach)
+    bar.close()
+    bleu = corpus_bleu(
+        [output.text for output in outputs], pairs.target, model.config.training.bleu_tokenize
+    )
+    return {
+        "run": run,
+        "weights": name,
+        "bleu": bleu.score,
+        "steps": model.steps,
+        "signature": bleu.signature,
+    }
+
+
+def _print(rows: Sequence[dict[str, Any]]) -> None:
+    if FORMAT.value == "json":
+        print(json.dumps(rows, indent=2))
+        return
+    cells = []
+    for row in rows:
+        deviation = f" ± {row['deviation']:.2f}" if "deviation" in row else ""
+        cells.append([row["run"], row["weights"], f"{row['bleu']:.2f}{deviation}"])
+    print(tables.table(["run", "weights", "BLEU"], cells, FORMAT.value))
+    print(f"\n{rows[0]['signature']}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
