@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+REFERENCES ?= $(TORCH) transformers==5.23.0 ctranslate2==4.8.5
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -26,8 +27,8 @@ demo: $(DEMO) ## train a small model, score it and translate with it, in minutes
 test: lint ## run the linter and the tests
 	$(PY) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
-test-reference: $(DEV) ## compare with an independent implementation in PyTorch
-	$(PY) tests/reference/install.py '$(TORCH)'
+test-reference: $(DEV) ## compare with PyTorch, Hugging Face's transformers and CTranslate2
+	$(PY) tests/reference/install.py $(REFERENCES)
 	$(PY) -m pytest -q -m reference
 
 lint: $(DEV) ## check style and formatting

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import json
 import os
 import pathlib
 import runpy
@@ -40,7 +41,8 @@ def config_flag(
     path = flags.DEFINE_string(
         "config",
         default,
-        "the experiment, a file like configs/base.py; configs/table3.py:C2 is its row C2",
+        "the experiment, a file like configs/base.py (configs/table3.py:C2 is its row C2), or the "
+        "config.json of a run",
         flag_values=flag_values,
     )
     overrides = _define_overrides("config", Config, flag_values)
@@ -80,14 +82,14 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
 
     Args:
       path: of a file like configs/base.py, with the argument of its `get_config` behind a colon
-        where that takes one.
+        where that takes one; or the config.json of a run.
       overrides: values by dotted key, for example {"training.num_steps": 60}.
 
     Raises:
       UserError: there is no such file; it fails (the message names the file and the line); or
         `transformer.config.from_dict` refuses the values.
     """
-    values = _run_config_file(path)
+    values = _read_json(path) if path.endswith(".json") else _run_config_file(path)
     for key, value in (overrides or {}).items():
         *sections, name = key.split(".")
         target = values
@@ -95,6 +97,18 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
             target = target.setdefault(section, {})
         target[name] = value
     return config_lib.from_dict(values)
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    try:
+        values = json.loads(pathlib.Path(path).read_bytes())
+    except OSError as error:
+        raise UserError(f"--config={path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not the config of a run.")
+    return values
 
 
 def _run_config_file(path: str) -> dict[str, Any]:

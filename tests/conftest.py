@@ -15,7 +15,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 jaxtyping.install_import_hook("transformer", "beartype.beartype")
 
 # They need an extra that a plain test environment lacks, and fail to be collected without it.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["reference"]
+REFERENCES = ("torch", "transformers", "ctranslate2")
+collect_ignore = [] if all(map(importlib.util.find_spec, REFERENCES)) else ["reference"]
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -1,5 +1,6 @@
 """The door of the scripts: what users see of their mistakes, in real processes where it counts."""
 
+import json
 import os
 import signal
 import subprocess
@@ -202,6 +203,30 @@ def test_a_mistake_in_the_file_is_named_with_its_line(text, message, tmp_path, m
     if text is not None:
         (tmp_path / "mine.py").write_text(textwrap.dedent(text))
     assert refusal("--config=mine.py").startswith(message.format("mine.py"))
+
+
+def test_the_config_of_a_run(tmp_path):
+    path = tmp_path / "config.json"
+    expected = config_lib.from_dict(base.get_config())
+    path.write_text(json.dumps(config_lib.to_dict(expected)))
+    assert parse(f"--config={path}") == expected
+    assert parse(f"--config={path}", "--config.seed=5").seed == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "--config={}: No such file or directory."),
+        ("{", "{} is not valid JSON."),
+        ("[]", "{} is not the config of a run."),
+        ("{}", "config.data is missing; configs/base.py shows every key."),
+    ],
+)
+def test_a_mistake_in_the_config_of_a_run(text, message, tmp_path):
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    assert refusal(f"--config={path}", "--config.seed=5") == message.replace("{}", str(path))
 
 
 def test_a_mistake_in_a_config_that_another_builds_upon_is_found_there(tmp_path, monkeypatch):

@@ -1,8 +1,13 @@
-"""Files on disk: written whole or not at all, and told apart by their SHA-256."""
+"""Files and folders on disk: written whole or not at all, and told apart by their SHA-256."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
+import shutil
+from collections.abc import Iterator
+
+from transformer.errors import UserError
 
 
 def write(path: pathlib.Path, content: str | bytes) -> None:
@@ -10,6 +15,29 @@ def write(path: pathlib.Path, content: str | bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill, which becomes `path` if all goes well and is removed if not.
+
+    Raises:
+      UserError: `path` exists and is not an empty folder, or cannot be written.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists and is not an empty folder; name a new one.")
+    temporary = path.absolute().with_name(f"{path.absolute().name}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{temporary} cannot be made: {error.strerror}.") from error
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

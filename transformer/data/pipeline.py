@@ -166,16 +166,21 @@ def build_eval_data(
 
 def encode_pairs(tokenizer: Tokenizer, corpus: Corpus) -> Pairs:
     """Ids of both sides, see `encode`."""
-    return Pairs(encode(tokenizer, corpus.source), encode(tokenizer, corpus.target))
+    target = encode(tokenizer, corpus.target, target=True)
+    return Pairs(encode(tokenizer, corpus.source), target)
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Sentences:
-    """Ids of all texts, each ended by EOS, in the smallest unsigned type that holds them."""
+def encode(tokenizer: Tokenizer, texts: Sequence[str], target: bool = False) -> Sentences:
+    """Ids of all texts, each ended by EOS, in the smallest unsigned type that holds them.
+
+    They are in the source language, or with `target` in the target language.
+    """
+    ids_of = tokenizer.encode_target if target else tokenizer.encode
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     ids, lengths = [], [0]
     stream = iter(texts)
     while chunk := list(itertools.islice(stream, _ENCODE_AT_ONCE)):
-        encoded = [[*sentence, EOS] for sentence in tokenizer.encode(chunk)]
+        encoded = [[*sentence, EOS] for sentence in ids_of(chunk)]
         lengths.extend(map(len, encoded))
         ids.append(np.fromiter(itertools.chain.from_iterable(encoded), dtype))
     return Sentences(np.concatenate(ids), np.cumsum(lengths))

@@ -91,6 +91,10 @@ class Tokenizer:
         """Ids of each text, without BOS and EOS."""
         return self._processor.encode([" ".join(text.split()) for text in texts])
 
+    def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same for text in the target language, which need not be cut as the source is."""
+        return self.encode(texts)
+
     def decode(
         self, ids: Sequence[Sequence[int]] | Integer[np.ndarray, "sentences length"]
     ) -> list[str]:

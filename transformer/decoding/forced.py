@@ -39,7 +39,8 @@ class ForcedScorer:
         Nothing is cut off, however long; a blank target is EOS alone.
         """
         encoded = [
-            [[*ids, EOS] for ids in self._tokenizer.encode(texts)] for texts in (sources, targets)
+            [[*ids, EOS] for ids in side]
+            for side in (self._tokenizer.encode(sources), self._tokenizer.encode_target(targets))
         ]
         lengths = [tuple(map(_rounded, map(len, pair))) for pair in zip(*encoded, strict=True)]
         order = sorted(range(len(lengths)), key=lengths.__getitem__)

@@ -152,7 +152,7 @@ class Translator:
     ) -> list[list[int]]:
         if len(prefixes) != len(sources):
             raise UserError(f"There are {len(prefixes)} prefixes for {len(sources)} lines.")
-        pieces = self.tokenizer.encode(prefixes)
+        pieces = self.tokenizer.encode_target(prefixes)
         for number, (prefix, source) in enumerate(zip(pieces, sources, strict=True), start=1):
             room = len(source) + self.decoding.max_extra_length
             if source and len(prefix) >= room:

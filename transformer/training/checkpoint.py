@@ -1,6 +1,7 @@
 """Checkpoints of a run, by Orbax: save without waiting, restore, average.
 
     DIR/checkpoints/STEP   the last `keep_last`: everything that training needs to go on
+    DIR/checkpoints/0      the weights alone that an import brought, before any training
     DIR/best/STEP          the `keep_best` with the highest validation BLEU: weights alone
 
 Orbax writes arrays and JSON; nothing in a checkpoint is ever executed. A save that was cut off
@@ -121,9 +122,10 @@ def read_weights(
             f"{average} checkpoints cannot be averaged: {where} holds {held}; lower --average."
         )
     chosen = steps[-average:]
-    item = "ema" if ema and not best else "params"
 
     def read(step: int) -> dict[str, Any]:
+        # Weights that were imported, as step 0, have no moving average yet.
+        item = "ema" if ema and not best and step else "params"
         arguments = ocp.args.Composite(**{item: ocp.args.StandardRestore(template)})
         return manager.restore(step, args=arguments)[item]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from transformer.config import Config
@@ -82,23 +83,29 @@ def _prepare(
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
     progress = {"data": None, "best_bleu": None, "stale": 0}
-    if checkpoints.latest_step is None:
+    template = jax.tree.map(
+        lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
+        jax.eval_shape(init),
+        shardings,
+    )
+    if not checkpoints.latest_step:
         state = init()
+        if checkpoints.latest_step == 0:
+            state = _with_imported(state, read_weights(workdir, template.params, step=0)[0])
+            say(f"begins with the weights that {workdir} holds")
         count = workdir_lib.describe(workdir, state.params)
         say(f"model: {count:,} parameters, {jax.device_count()} x {jax.devices()[0].device_kind}")
     else:
-        template = jax.tree.map(
-            lambda array, sharding: jax.ShapeDtypeStruct(
-                array.shape, array.dtype, sharding=sharding
-            ),
-            jax.eval_shape(init),
-            shardings,
-        )
         state, progress = checkpoints.restore(template)
         say(f"resumed {workdir} at step {int(state.step)}")
 
     train_step = make_train_step(config, tokenizer.vocab_size, mesh, shardings)
     return Run(config, workdir, mesh, data, validate, train_step, checkpoints), state, progress
+
+
+def _with_imported(state: TrainState, params: dict[str, Any]) -> TrainState:
+    """Step 0 with other weights; the average gets its own copy, since updates reuse the buffers."""
+    return state._replace(params=params, ema=state.ema and jax.tree.map(jnp.copy, params))
 
 
 def _loop(

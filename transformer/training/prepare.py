@@ -7,6 +7,7 @@ from jax.sharding import Mesh
 
 from transformer.config import Config
 from transformer.data.corpus import Corpus, has_validation, load_corpus
+from transformer.data.marian_tokenizer import load_tokenizer
 from transformer.data.pipeline import (
     EvalData,
     TrainData,
@@ -50,7 +51,7 @@ def prepare_data(
 def _tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
     """The vocabulary that the config names, or one learnt on `corpus`."""
     if config.data.vocab_path:
-        return Tokenizer.load(config.data.vocab_path)
+        return load_tokenizer(config.data.vocab_path)
     say(f"learning a vocabulary of {config.data.vocab_size:,} pieces")
     sentences = (text for side in corpus for text in side)
     return train_tokenizer(sentences, config.data.vocab_size, config.data.vocab_type)

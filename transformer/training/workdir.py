@@ -3,7 +3,8 @@
     config.json  vocabulary.model  data.json  environment.json  parameters.txt  metrics.jsonl
     checkpoints/  best/  events.out.tfevents...
 
-Each file is written whole or not at all, save the two logs, which grow.
+Each file is written whole or not at all, save the two logs, which grow. The vocabulary is a
+SentencePiece model, or the archive of Marian's three files that `MarianTokenizer` packs.
 """
 
 import datetime
@@ -20,10 +21,12 @@ import jax
 
 from transformer import config as config_lib
 from transformer.config import Config
+from transformer.data.marian_tokenizer import load_tokenizer
 from transformer.data.pipeline import TrainData
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import UserError
 from transformer.files import write
+from transformer.training.checkpoint import saved_steps
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"
 DATA, ENVIRONMENT, METRICS = "data.json", "environment.json", "metrics.jsonl"
@@ -36,6 +39,11 @@ CHANGEABLE = (
     "training.bleu_tokenize decoding. mesh. data.validation data.validation_pairs data.test "
     "model.remat experiment"
 ).split()
+# And one that has the weights of an import and no step of training yet: all but these weights.
+CHANGEABLE_BEFORE_TRAINING = (
+    "seed data. training. model.dtype model.dropout_rate model.attention_dropout_rate "
+    "model.feed_forward_dropout_rate"
+).split()
 
 
 def check(workdir: pathlib.Path, config: Config) -> None:
@@ -46,10 +54,11 @@ def check(workdir: pathlib.Path, config: Config) -> None:
     """
     if not (workdir / CONFIG).exists():
         return
+    allowed = CHANGEABLE + (CHANGEABLE_BEFORE_TRAINING if saved_steps(workdir) == [0] else [])
     changed = {
         key: values
         for key, values in config_lib.differences(_read_config(workdir / CONFIG), config).items()
-        if not any(key == k or (k.endswith(".") and key.startswith(k)) for k in CHANGEABLE)
+        if not any(key == k or (k.endswith(".") and key.startswith(k)) for k in allowed)
     }
     if changed:
         what = "; ".join(f"config.{k} was {a!r}, is {b!r}" for k, (a, b) in changed.items())
@@ -68,8 +77,8 @@ def stored_vocabulary(workdir: pathlib.Path, vocab_path: str) -> Tokenizer | Non
     path = workdir / VOCABULARY
     if not path.exists():
         return None
-    stored = Tokenizer.load(path)
-    if vocab_path and Tokenizer.load(vocab_path).fingerprint != stored.fingerprint:
+    stored = load_tokenizer(path)
+    if vocab_path and load_tokenizer(vocab_path).fingerprint != stored.fingerprint:
         raise UserError(
             f"{path} is another vocabulary than {vocab_path}, which config.data.vocab_path names; "
             "name another --workdir."
@@ -100,7 +109,7 @@ def load(workdir: pathlib.Path) -> tuple[Config, Tokenizer]:
     for name in (CONFIG, VOCABULARY):
         if not (workdir / name).exists():
             raise UserError(f"{workdir} is not the folder of a run: it holds no {name}.")
-    return _read_config(workdir / CONFIG), Tokenizer.load(workdir / VOCABULARY)
+    return _read_config(workdir / CONFIG), load_tokenizer(workdir / VOCABULARY)
 
 
 def describe_data(workdir: pathlib.Path, data: TrainData, validation_pairs: int) -> None:
