@@ -5,8 +5,8 @@ r"""Transformer-Tiny of Wu et al. 2021 ("Good for Misconceived Reasons") on Mult
 
 The text is lower-cased, punctuation-normalised and Moses-tokenised, as in that paper
 (multi30k/dataset on GitHub, data/task1/tok); the score is BLEU on those tokens. Theirs are steps of
-8,192 tokens, 8,000 at most, with a peak of 0.005 after 2,000. Two cores would be at that for three
-hours; with steps of a quarter, and the schedule of `multi30k`, two hours do.
+8,192 tokens, 8,000 at most, with a peak of 0.005 after 2,000. Two cores would be at that for nearly
+three hours, so steps are a quarter of that here, with the schedule of `multi30k`.
 """
 
 from ml_collections import ConfigDict

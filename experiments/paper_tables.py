@@ -9,6 +9,8 @@ validation scores: a run knows its row by config.experiment, which configs/table
 set. Smaller runs of a row count as well, and are marked.
 """
 
+import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -18,7 +20,7 @@ from absl import flags
 from configs import table2, table3
 from experiments import cli, tables
 from transformer import config as config_lib
-from transformer.config import Config
+from transformer.config import Config, ModelConfig
 from transformer.errors import UserError
 from transformer.reporting.run import read_run
 
@@ -106,13 +108,25 @@ def _filled(
 
 def parameters(config: Config, vocab_size: int | None = None) -> int:
     """Parameters of the model, by default with the config's own vocabulary size."""
+    size, rest = _counts(dataclasses.replace(config.model, dropout_rate=0.0))
+    return rest + size * (vocab_size or config.data.vocab_size)
+
+
+@functools.cache
+def _counts(model: ModelConfig) -> tuple[int, int]:
+    """Parameters for each word of the vocabulary, and all others, counted on the real model."""
     import jax
 
-    from transformer.model.encoder_decoder import split
+    from transformer.model.encoder_decoder import logical_axes, split
     from transformer.training.step import abstract_model
 
-    model = abstract_model(config.model, vocab_size or config.data.vocab_size)
-    return sum(leaf.size for leaf in jax.tree.leaves(split(model)[1]))
+    real = abstract_model(model, 1)
+    sizes = jax.tree.map(lambda leaf: leaf.size, split(real)[1])
+    by_word = jax.tree.map(
+        lambda size, axes: size if "vocab" in axes else 0, sizes, logical_axes(real)
+    )
+    word, total = (sum(jax.tree.leaves(counts)) for counts in (by_word, sizes))
+    return word, total - word
 
 
 def flops(config: Config) -> float:
@@ -134,7 +148,7 @@ def fitting_vocabularies(names: Iterable[str]) -> tuple[int, int]:
         if millions is None:
             continue
         config = config_lib.from_dict(table3.get_config(name))
-        without = parameters(config, 1) - config.model.d_model
+        without = parameters(config, 1) - config.model.d_model  # of the one tied matrix
         low, high = (millions - 0.5) * 1e6 - without, (millions + 0.5) * 1e6 - without
         least = max(least, -int(-low // config.model.d_model))
         greatest = min(greatest, int(high // config.model.d_model))

@@ -64,8 +64,7 @@ def draw(found: Mapping[str, Difference], folder: pathlib.Path) -> None:
         axis.set_ylabel("BLEU against base")
     axes[0, 0].legend(frameon=False, fontsize=9)
     runs = max((difference.runs for difference in found.values()), default=0)
-    figure.suptitle(
-        f"Table 3: x as the paper has it; bars are deviations over {runs} seeds", fontsize=11
-    )
+    bars = f"bars are deviations over {runs} seeds" if runs > 1 else "one seed"
+    figure.suptitle(f"Rows of Table 3 against base; values of the paper's models; {bars}")
     for name in ("sweep.svg", "sweep.png"):
         figure.savefig(folder / name, dpi=120)
