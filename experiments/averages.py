@@ -12,7 +12,7 @@ kind, and below them their ensembles.
 import json
 import pathlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -22,7 +22,7 @@ from transformer.data.corpus import Corpus, read_pairs
 from transformer.evaluation.bleu import corpus_bleu
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import saved_steps
-from transformer.training.load import Weights, load
+from transformer.training.load import TrainedModel, Weights, load
 from transformer.training.metrics import Progress
 
 WORKDIRS = cli.workdirs_flag()
@@ -39,15 +39,15 @@ def main() -> None:
     kinds = _kinds(workdirs)
     rows, scores = [], {name: [] for name in kinds}
     for workdir in workdirs:
-        for name, weights in kinds.items():
-            rows.append(_score([workdir], name, weights, pairs))
-            scores[name].append(rows[-1]["bleu"])
+        for row in _scores([workdir], kinds, pairs):
+            rows.append(row)
+            scores[row["weights"]].append(row["bleu"])
     if len(workdirs) > 1:
         for name, values in scores.items():
             mean, deviation = statistics.mean(values), statistics.stdev(values)
             rows.append({"run": f"mean of {len(values)}", "weights": name, "bleu": mean})
             rows[-1]["deviation"] = deviation
-        rows += [_score(workdirs, name, weights, pairs) for name, weights in kinds.items()]
+        rows += _scores(workdirs, kinds, pairs)
     _print(rows)
 
 
@@ -73,8 +73,20 @@ def _kinds(workdirs: Sequence[str]) -> dict[str, Weights]:
     return kinds
 
 
-def _score(workdirs: Sequence[str], name: str, weights: Weights, pairs: Corpus) -> dict[str, Any]:
-    model = load(workdirs, weights, APPLY_DECODING)
+def _scores(
+    workdirs: Sequence[str], kinds: Mapping[str, Weights], pairs: Corpus
+) -> Iterator[dict[str, Any]]:
+    """A row for each kind of weights of one run, or of an ensemble."""
+    translator = None  # of the first kind; the others use what it compiled
+    for name, weights in kinds.items():
+        model = load(workdirs, weights, APPLY_DECODING)
+        translator = translator or model.translator
+        yield _score(model._replace(translator=translator), workdirs, name, pairs)
+
+
+def _score(
+    model: TrainedModel, workdirs: Sequence[str], name: str, pairs: Corpus
+) -> dict[str, Any]:
     run = workdirs[0] if len(workdirs) == 1 else f"ensemble of {len(workdirs)}"
     bar = Progress(len(pairs.source), 0, unit="line")
     bar.note(f"{run}, {name}")

@@ -108,13 +108,18 @@ def _filled(
 
 def parameters(config: Config, vocab_size: int | None = None) -> int:
     """Parameters of the model, by default with the config's own vocabulary size."""
-    size, rest = _counts(dataclasses.replace(config.model, dropout_rate=0.0))
-    return rest + size * (vocab_size or config.data.vocab_size)
+    word, rest = _counts(config)
+    return rest + word * (vocab_size or config.data.vocab_size)
+
+
+def _counts(config: Config) -> tuple[int, int]:
+    """Parameters for each word of the vocabulary, and all others."""
+    return _count(dataclasses.replace(config.model, dropout_rate=0.0))  # which has none
 
 
 @functools.cache
-def _counts(model: ModelConfig) -> tuple[int, int]:
-    """Parameters for each word of the vocabulary, and all others, counted on the real model."""
+def _count(model: ModelConfig) -> tuple[int, int]:
+    """`_counts`, on the real model."""
     import jax
 
     from transformer.model.encoder_decoder import logical_axes, split
@@ -148,10 +153,10 @@ def fitting_vocabularies(names: Iterable[str]) -> tuple[int, int]:
         if millions is None:
             continue
         config = config_lib.from_dict(table3.get_config(name))
-        without = parameters(config, 1) - config.model.d_model  # of the one tied matrix
-        low, high = (millions - 0.5) * 1e6 - without, (millions + 0.5) * 1e6 - without
-        least = max(least, -int(-low // config.model.d_model))
-        greatest = min(greatest, int(high // config.model.d_model))
+        word, rest = _counts(config)
+        low, high = (millions - 0.5) * 1e6 - rest, (millions + 0.5) * 1e6 - rest
+        least = max(least, -int(-low // word))
+        greatest = min(greatest, int(high // word))
     return least, greatest
 
 

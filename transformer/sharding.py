@@ -73,6 +73,15 @@ def tree_shardings(mesh: Mesh, logical_axes: Any, shapes: Any) -> Any:
     )
 
 
+def shape_template(arrays: Any, shardings: Any) -> Any:
+    """What Orbax restores into: shapes and dtypes of `arrays`, each with its sharding."""
+    return jax.tree.map(
+        lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
+        arrays,
+        shardings,
+    )
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())

@@ -132,6 +132,11 @@ def keep_pairs(
     return keep, dropped
 
 
+def left_out(dropped: Mapping[str, int]) -> str:
+    """The counts of `keep_pairs` with their reasons, in words; empty if nothing was left out."""
+    return ", ".join(f"{count:,} {why}" for why, count in dropped.items() if count)
+
+
 def read_pairs(source_path: str, target_path: str) -> Corpus:
     """All pairs of two text files, see `iter_pairs`."""
     corpus = Corpus([], [])

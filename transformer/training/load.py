@@ -14,7 +14,7 @@ from transformer.decoding.forced import ForcedScorer
 from transformer.decoding.translate import Translation, Translator
 from transformer.errors import UserError
 from transformer.model.encoder_decoder import split
-from transformer.sharding import make_mesh, replicated
+from transformer.sharding import make_mesh, replicated, shape_template
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import read_weights, saved_steps
 from transformer.training.step import abstract_model
@@ -91,9 +91,7 @@ def load(
 def _read(
     workdir: pathlib.Path, config: Config, shapes: Any, sharding: Any, weights: Weights
 ) -> tuple[dict[str, Any], list[int]]:
-    template = jax.tree.map(
-        lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding), shapes
-    )
+    template = shape_template(shapes, jax.tree.map(lambda array: sharding, shapes))
     has_ema = config.training.ema_decay > 0
     if weights.ema and not has_ema:
         raise UserError(f"{workdir} has no moving average: its config.training.ema_decay is 0.")

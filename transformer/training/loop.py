@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from transformer.config import Config
 from transformer.data.batching import Batch
 from transformer.data.pipeline import TrainData
-from transformer.sharding import make_mesh, put_batch
+from transformer.sharding import make_mesh, put_batch, shape_template
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import Checkpoints, read_weights, saved_steps
 from transformer.training.meter import Meter
@@ -83,11 +83,7 @@ def _prepare(
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
     progress = {"data": None, "best_bleu": None, "stale": 0}
-    template = jax.tree.map(
-        lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
-        jax.eval_shape(init),
-        shardings,
-    )
+    template = shape_template(jax.eval_shape(init), shardings)
     if not checkpoints.latest_step:
         state = init()
         if checkpoints.latest_step == 0:
@@ -187,8 +183,6 @@ def _validate_average(run: Run, state: TrainState, step: int, log: MetricsLog, b
     count = min(run.config.training.average_last, len(saved_steps(run.workdir)))
     if count < 2:
         return None
-    template = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state.params
-    )
+    template = shape_template(state.params, jax.tree.map(lambda a: a.sharding, state.params))
     params, _ = read_weights(run.workdir, template, ema=state.ema is not None, average=count)
     return _validate(run, params, step, log, bar, f"average of {count}")

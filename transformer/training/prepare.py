@@ -6,7 +6,7 @@ from collections.abc import Callable
 from jax.sharding import Mesh
 
 from transformer.config import Config
-from transformer.data.corpus import Corpus, has_validation, load_corpus
+from transformer.data.corpus import Corpus, has_validation, left_out, load_corpus
 from transformer.data.marian_tokenizer import load_tokenizer
 from transformer.data.pipeline import (
     EvalData,
@@ -70,7 +70,7 @@ def _row_multiple(config: Config, mesh: Mesh) -> int:
 
 def _summary(split: str, data: TrainData | EvalData) -> str:
     """How many pairs there are, and how many were left out for what reason."""
-    dropped = ", ".join(f"{count:,} {why}" for why, count in data.dropped.items() if count)
+    dropped = left_out(data.dropped)
     return f"{split}: {data.num_pairs:,} pairs" + (f" (left out: {dropped})" if dropped else "")
 
 

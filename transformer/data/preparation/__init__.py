@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import tqdm
 
-from transformer.data.corpus import Corpus, iter_lines, iter_pairs, keep_pairs, read_pairs
+from transformer.data.corpus import Corpus, iter_lines, iter_pairs, keep_pairs, left_out, read_pairs
 from transformer.data.pipeline import encode_pairs
 from transformer.data.preparation.manifest import Made, Manifest
 from transformer.data.preparation.text import (
@@ -169,13 +169,13 @@ def _write_train(
             tokens += [side.sum() for side in kept.lengths]
             bar.update(len(chunk))
     writer.close()
-    left_out = ", ".join(f"{count:,} {why}" for why, count in dropped.items() if count)
+    reasons = left_out(dropped)
     if not writer.count:
         raise UserError(
-            f"No sentence pair is left ({left_out}); raise --max_length or check the text."
+            f"No sentence pair is left ({reasons}); raise --max_length or check the text."
         )
     temporary.replace(folder)
-    say(f"{TRAIN}: {writer.count:,} pairs" + (f" (left out: {left_out})" if left_out else ""))
+    say(f"{TRAIN}: {writer.count:,} pairs" + (f" (left out: {reasons})" if reasons else ""))
     counts = {"pairs": writer.count, "dropped": dict(dropped), "tokens": tokens.tolist()}
     names = sorted(f"{TRAIN}/{path.name}" for path in folder.iterdir())
     return counts | {"dtype": dtype.str}, names
