@@ -7,6 +7,16 @@ import sys
 
 from absl import logging
 
+XLA_FLAGS = {
+    # XLA's default schedule for CPUs favours concurrency between operations; those of a training
+    # step fill the cores by themselves, so take the order that needs less memory.
+    "--xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    # On GPUs XLA writes dozens of Triton kernels for every matrix product and times them, in each
+    # shape anew. For a step of the base model on an H100 that was 36 s of compilation instead of
+    # 20, and 43.6 ms a step instead of 44.0: cuBLAS is as good.
+    "--xla_gpu_enable_triton_gemm": "false",
+}
+
 
 def setup() -> None:
     """Environment variables that count only if they are set before JAX starts.
@@ -19,12 +29,9 @@ def setup() -> None:
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "transformer-jax" / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    # XLA's default schedule for CPUs favours concurrency between operations; those of a training
-    # step fill the cores by themselves, so take the order that needs less memory.
-    scheduler, given = "--xla_cpu_scheduler_type", os.environ.get("XLA_FLAGS", "")
-    if scheduler not in given:
-        flag = f"{scheduler}=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
-        os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
+    given = os.environ.get("XLA_FLAGS", "")
+    missing = [f"{name}={value}" for name, value in XLA_FLAGS.items() if name not in given]
+    os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
 
 
 def keep_memory() -> None:

@@ -63,8 +63,9 @@ def draw(found: Mapping[str, Difference], folder: pathlib.Path) -> None:
     for axis in axes[:, 0]:
         axis.set_ylabel("BLEU against base")
     axes[0, 0].legend(frameon=False, fontsize=9)
-    runs = max((difference.runs for difference in found.values()), default=0)
-    bars = f"bars are deviations over {runs} seeds" if runs > 1 else "one seed"
+    runs = sorted({difference.runs for difference in found.values()})
+    seeds = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    bars = "one seed" if runs == [1] else f"bars are deviations over {seeds} seeds"
     figure.suptitle(f"Rows of Table 3 against base; values of the paper's models; {bars}")
     for name in ("sweep.svg", "sweep.png"):
         figure.savefig(folder / name, dpi=120)

@@ -47,10 +47,11 @@ def test_other_programs_and_other_systems_are_left_alone(monkeypatch, executed):
 def test_what_the_user_has_set_stays(monkeypatch):
     for name in ("JAX_COMPILATION_CACHE_DIR", "TF_CPP_MIN_LOG_LEVEL"):
         monkeypatch.setenv(name, "mine")
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_DEFAULT")
+    mine = ["--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_DEFAULT", "--xla_dump_to=there"]
+    monkeypatch.setenv("XLA_FLAGS", " ".join(mine))
     environment.setup()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
-    assert os.environ["XLA_FLAGS"] == "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_DEFAULT"
+    assert os.environ["XLA_FLAGS"].split() == [*mine, "--xla_gpu_enable_triton_gemm=false"]
 
 
 def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):

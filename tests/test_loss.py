@@ -42,7 +42,7 @@ def test_one_token_by_hand():
 @pytest.mark.parametrize("chunk_tokens", [1, 7, 12, 10_000])
 @pytest.mark.parametrize("shards", [1, 4])
 def test_equals_the_definition(monkeypatch, smoothing, chunk_tokens, shards):
-    monkeypatch.setattr(loss_module, "CHUNK_TOKENS", chunk_tokens)
+    monkeypatch.setattr(loss_module, "CPU_CHUNK_TOKENS", chunk_tokens)
     hidden, matrix, targets, mask = example()
 
     def chunked(hidden, matrix):

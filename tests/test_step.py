@@ -126,6 +126,20 @@ def test_the_average_follows_the_parameters(whole):
     assert whole[0].ema is None and decoding_params(whole[0]) is whole[0].params
 
 
+def test_seeds_differ_and_share_one_program():
+    config, batch = config_with(model={"dropout_rate": 0.1}), example_batch()
+    mesh = make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    programs, losses = set(), set()
+    for seed in (0, 1):
+        config = dataclasses.replace(config, seed=seed)
+        init, shardings = make_init(config, VOCAB_SIZE, mesh)
+        step = make_train_step(config, VOCAB_SIZE, mesh, shardings)
+        state = init()
+        programs.add(step.func.lower(*step.args, state, batch).as_text())
+        losses.add(float(step(state, batch)[1].loss))
+    assert len(programs) == 1 and len(losses) == 2
+
+
 def test_a_batch_is_learnt_by_heart():
     *_, losses = run(config_with(label_smoothing=0.0), example_batch(), steps=150)
     assert losses[0] > 2 and losses[-1] < 0.1

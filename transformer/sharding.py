@@ -47,6 +47,16 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     return jax.make_mesh(sizes, MESH_AXES, (AxisType.Auto,) * 3, devices=devices)
 
 
+def platform() -> str:
+    """What the program that is being traced will run on: "cpu", "gpu" or "tpu".
+
+    It is that of the mesh in force, which need not be here (ahead-of-time compilation), or else
+    of JAX's own devices.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return jax.default_backend() if mesh.empty else mesh.abstract_device.platform
+
+
 def batch_shards(mesh: Mesh) -> int:
     """Into how many pieces the rows of a batch are cut."""
     return math.prod(mesh.shape[axis] for axis in RULES["batch"])

@@ -57,11 +57,19 @@ def train(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     """
     mesh = make_mesh(config.mesh)
     workdir_lib.check(workdir, config)
+    done = max(saved_steps(workdir), default=0)
+    if done >= config.training.num_steps:
+        return _nothing_to_do(workdir, done)
     with jax.set_mesh(mesh):
         run, state, progress = _prepare(config, workdir, mesh, say=_say)
         with StopRequest() as stop:
             result = _loop(run, state, progress, stop)
     return result
+
+
+def _nothing_to_do(workdir: pathlib.Path, step: int) -> dict[str, Any]:
+    _say(f"nothing to do: the run in {workdir} ended at step {step}")
+    return {}
 
 
 def _say(text: str) -> None:
@@ -109,10 +117,9 @@ def _loop(
 ) -> dict[str, Any]:
     """Trains from `state` on; returns the last validation's record."""
     training, step = run.config.training, int(state.step)
-    if step >= training.num_steps or 0 < training.patience <= progress["stale"]:
-        _say(f"nothing to do: the run in {run.workdir} ended at step {step}")
+    if 0 < training.patience <= progress["stale"]:
         run.checkpoints.close()
-        return {}
+        return _nothing_to_do(run.workdir, step)
     batches = run.data.iterator(jax.process_index(), jax.process_count())
     if progress["data"] is not None:
         batches.set_state(progress["data"])

@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from transformer.sharding import constrain
+from transformer.sharding import constrain, platform
 
-CHUNK_TOKENS = 256  # a shard; 256 x 8,000 float32 logits are 8 MB, which a CPU's cache still holds
+# Tokens of a chunk, for each shard. An accelerator needs products that fill it; on a CPU
+# 256 x 8,000 float32 logits are 8 MB, which its cache still holds.
+CHUNK_TOKENS = 4_096
+CPU_CHUNK_TOKENS = 256
 
 
 class LossSums(NamedTuple):
@@ -56,8 +59,8 @@ def cross_entropy(
 
 
 def _chunk_count(tokens: int) -> int:
-    """The largest divisor of `tokens` that leaves at least CHUNK_TOKENS a chunk."""
-    most = max(1, tokens // CHUNK_TOKENS)
+    """The largest divisor of `tokens` that leaves chunks of the wanted size or larger."""
+    most = max(1, tokens // (CPU_CHUNK_TOKENS if platform() == "cpu" else CHUNK_TOKENS))
     return next(count for count in range(most, 0, -1) if tokens % count == 0)
 
 

@@ -1,14 +1,16 @@
 """The state of a training run and the pure functions that advance and judge it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt32
 
 from transformer.config import Config, ModelConfig
 from transformer.data.batching import Batch
@@ -51,14 +53,15 @@ def decoding_params(state: TrainState) -> dict[str, Any]:
 def make_init(config: Config, vocab_size: int, mesh: Mesh) -> tuple[Callable[[], TrainState], Any]:
     """A jitted function that makes step 0's state in place on the mesh, and its shardings."""
     optimizer = make_optimizer(config.training, config.model.d_model)
+    seed = _seed(config)
 
-    def init() -> TrainState:
-        model = Transformer(config.model, vocab_size, nnx.Rngs(config.seed))
+    def init(seed: UInt32[Array, ""]) -> TrainState:
+        model = Transformer(config.model, vocab_size, nnx.Rngs(jax.random.key(seed)))
         params = split(model)[1]
         ema = jax.tree.map(jnp.copy, params) if config.training.ema_decay else None
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)
 
-    shapes = jax.eval_shape(init)
+    shapes = jax.eval_shape(init, seed)
     axes = logical_axes(abstract_model(config.model, vocab_size))
     params = tree_shardings(mesh, axes, shapes.params)
     shardings = TrainState(
@@ -73,7 +76,12 @@ def make_init(config: Config, vocab_size: int, mesh: Mesh) -> tuple[Callable[[],
         ),
         ema=params if config.training.ema_decay else None,
     )
-    return jax.jit(init, out_shardings=shardings), shardings
+    return partial(jax.jit(init, out_shardings=shardings), seed), shardings
+
+
+def _seed(config: Config) -> np.uint32:
+    """An argument of compiled programs, not a part of them: another seed compiles nothing anew."""
+    return np.uint32(config.seed % 2**32)
 
 
 def batch_loss(
@@ -118,7 +126,6 @@ def make_train_step(
     graphdef = split(abstract_model(config.model, vocab_size))[0]
     optimizer = make_optimizer(training, config.model.d_model)
     schedule = learning_rate(training, config.model.d_model)
-    seed = config.seed
 
     def gradients(params, batch, key):
         def loss(params):
@@ -129,7 +136,9 @@ def make_train_step(
         grads, sums = jax.grad(loss, has_aux=True)(params)
         return grads, sums
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+    def train_step(
+        seed: UInt32[Array, ""], state: TrainState, batch: Batch
+    ) -> tuple[TrainState, StepMetrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         grads, sums = _accumulate(gradients, state.params, batch, key, training.accumulate_steps)
         grads = jax.tree.map(lambda g: g / jnp.maximum(sums.tokens, 1), grads)
@@ -151,12 +160,13 @@ def make_train_step(
         )
         return TrainState(state.step + 1, params, opt_state, ema), metrics
 
-    return jax.jit(
+    jitted = jax.jit(
         train_step,
-        in_shardings=(shardings, batch_sharding(mesh)),
+        in_shardings=(replicated(mesh), shardings, batch_sharding(mesh)),
         out_shardings=(shardings, replicated(mesh)),
-        donate_argnums=0,
+        donate_argnums=1,
     )
+    return partial(jitted, _seed(config))
 
 
 def _accumulate(gradients, params, batch: Batch, key, count: int):
