@@ -7,9 +7,11 @@ from flax import nnx
 
 from tests.helpers import small_model
 from transformer.model.attention import (
+    CachedKeysValues,
     KeysValues,
     MultiHeadAttention,
     attention_mask,
+    cached_attention,
     dot_product_attention,
 )
 
@@ -93,8 +95,20 @@ def test_softmax_is_in_float32():
 
 
 def test_cache_write():
-    cache = KeysValues(jnp.zeros((1, 2, 3, 1, 2)), jnp.zeros((1, 2, 3, 1, 2)))
-    new = KeysValues(jnp.ones((1, 2, 1, 1, 2)), 2 * jnp.ones((1, 2, 1, 1, 2)))
-    written = cache.write(jnp.asarray(1), new)
-    np.testing.assert_array_equal(written.keys[0, 0, :, 0, 0], [0, 1, 0])
-    np.testing.assert_array_equal(written.values[0, 1, :, 0, 1], [0, 2, 0])
+    """One sentence, two hypotheses, one head, three places."""
+    cache = CachedKeysValues(jnp.zeros((1, 1, 2, 2, 3)), jnp.zeros((1, 1, 2, 3, 2)))
+    keys = jnp.arange(4.0).reshape(1, 2, 1, 2)
+    written = cache.write(jnp.asarray(1), KeysValues(keys, 10 + keys))
+    np.testing.assert_array_equal(written.keys[0, 0, :, 1], [[0, 2, 0], [0, 3, 0]])
+    np.testing.assert_array_equal(written.values[0, 0, 0], [[0, 0], [10, 11], [0, 0]])
+
+
+def test_cached_attention_equals_attention():
+    query, *memory = (
+        jax.random.normal(jax.random.key(n), (2, length, 3, 4))
+        for n, length in ((0, 5), (1, 6), (2, 6))
+    )
+    mask = jnp.arange(6) < jnp.array([[6], [2]])[:, None, None]
+    cache = CachedKeysValues.shared(KeysValues(*memory))
+    found = cached_attention(query, cache, mask)
+    np.testing.assert_allclose(found, dot_product_attention(query, *memory, mask), atol=1e-6)

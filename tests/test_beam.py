@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from transformer.decoding.beam import Hypotheses, beam_search, length_penalty
+from transformer.decoding.beam import Hypotheses, beam_search, length_penalty, top_k
 
 PAD, BOS, EOS, A, B, C, D, E = range(8)
 
@@ -24,8 +24,14 @@ def markov(table: dict[int, dict[int, float]], vocab_size: int):
     return lambda tokens, position, cache: (logits[tokens], cache)
 
 
-def search(step, cache=None, *, batch_size=1, limits=None, max_length=12, **options) -> Hypotheses:
+def search(step, cache=None, **options) -> Hypotheses:
     """`beam_search` under jit with this file's ids, as numpy arrays."""
+    found, done = search_and_done(step, cache, **options)
+    assert done.all()
+    return found
+
+
+def search_and_done(step, cache=None, *, batch_size=1, limits=None, max_length=12, **options):
     limits = jnp.full(batch_size, max_length) if limits is None else jnp.asarray(limits)
     options = {"beam_size": 4, "alpha": 0.6} | options
     function = functools.partial(
@@ -106,6 +112,16 @@ GREEDY_IS_WRONG = {
 }
 
 
+@pytest.mark.parametrize("vocabulary", [5, 64, 997, 1_000])
+def test_top_k_by_blocks_is_top_k(vocabulary):
+    """With many equal values, and with a beam that is dead."""
+    rows = np.random.default_rng(0).integers(0, 20, (3, 4, vocabulary)).astype(np.float32)
+    offsets = jnp.array([[0.0, 2, 1, -jnp.inf]] * 3)
+    found = jax.jit(top_k, static_argnums=2)(jnp.asarray(rows), offsets, 8)
+    expected = jax.lax.top_k((rows + offsets[..., None]).reshape(3, -1), 8)
+    jax.tree.map(np.testing.assert_array_equal, found, tuple(expected))
+
+
 def test_beam_finds_what_greedy_search_misses():
     step = markov(GREEDY_IS_WRONG, 5)
     greedy = search(step, beam_size=1, alpha=0.0)
@@ -157,6 +173,23 @@ def test_each_penalty_ranks_by_its_own_scores():
         assert expected == sorted(expected, reverse=True)
 
 
+@pytest.mark.parametrize(("leave", "steps"), [(0, 5), (3, 12), (6, 12)])
+def test_a_search_that_leaves_sentences_changes_no_other(leave, steps):
+    """It leaves some, of which `done` is False, after `steps` or when few enough are left."""
+    model, sentences = History(seed=3), range(8)
+    options = {"batch_size": 8, "beam_size": 3}
+    cache = model.cache(sentences, 3)
+    whole = search(model.step, cache, max_length=20, **options)
+    limits = [20] * 8  # beyond `max_length`: they count for the penalty of what is still to come
+    part, done = search_and_done(
+        model.step, cache, max_length=steps, limits=limits, leave=leave, **options
+    )
+    assert 0 < (~done).sum() <= (leave or 8)
+    for sentence in np.flatnonzero(done):
+        assert sequence(part, sentence) == sequence(whole, sentence)
+        np.testing.assert_allclose(part.scores[sentence], whole.scores[sentence], rtol=1e-6)
+
+
 def test_log_probs_of_tokens():
     model = History(seed=11)
     found = search(model.step, model.cache([5, 17], 3), batch_size=2, beam_size=3, num_return=3)
@@ -165,7 +198,7 @@ def test_log_probs_of_tokens():
             tokens = tuple(sequence(found, row, n))
             each = [model.next_log_probs(sentence, tokens[:i])[t] for i, t in enumerate(tokens)]
             given = found.token_log_probs[row, n]
-            np.testing.assert_allclose(given[: len(tokens)], each, rtol=1e-5)
+            np.testing.assert_allclose(given[: len(tokens)], each, rtol=1e-5, atol=1e-6)
             assert not given[len(tokens) :].any()
 
 

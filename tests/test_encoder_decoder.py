@@ -110,6 +110,25 @@ def test_cached_steps_equal_teacher_forcing(switches):
         np.testing.assert_allclose(found, reference[:, :, position], atol=1e-5)
 
 
+def test_a_hypothesis_goes_on_from_another_ones_past(model):
+    """Steps with the hypotheses reordered in between, against teacher forcing of what they are."""
+    source, beams, steps = random_ids(1, 2, 5), 3, 5
+    ones, random = jnp.ones_like(source), np.random.default_rng(0)
+    context, cache = model.start_decoding(model.encode(source, ones), ones, beams, steps + 2)
+    past = np.zeros((2, beams, 0), np.int32)
+    for position in range(steps):
+        tokens = random.integers(4, VOCAB_SIZE, (2, beams))
+        past = np.concatenate([past, tokens[:, :, None]], axis=2)
+        found, cache = model.decode_step(jnp.asarray(tokens), jnp.asarray(position), cache, context)
+        rows = past.reshape(2 * beams, -1)
+        wide = [jnp.repeat(x, beams, 0) for x in (source, ones)]
+        expected = logits(model, *wide, jnp.asarray(rows), jnp.ones(rows.shape, jnp.int32))[:, -1]
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-5)
+        parents = random.integers(0, beams, (2, beams))
+        past = np.take_along_axis(past, parents[:, :, None], axis=1)
+        cache = model.reorder(cache, jnp.asarray(parents))
+
+
 def test_packed_rows_equal_rows_of_their_own(model):
     """No sentence sees its neighbour: two pairs in one row, and each in a row of its own."""
     source, target = random_ids(1, 1, 7), random_ids(2, 1, 8)

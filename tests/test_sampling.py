@@ -158,7 +158,7 @@ def test_top_k_of_one_is_greedy_search():
             eos_id=EOS,
             alpha=0.6,
             forbidden_ids=(PAD, BOS),
-        )
+        )[0]
     )(cache)
     np.testing.assert_array_equal(sampled.tokens, greedy.tokens)
     np.testing.assert_allclose(sampled.log_probs, greedy.log_probs, rtol=1e-5)

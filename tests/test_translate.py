@@ -12,6 +12,7 @@ from flax import nnx
 from tests.helpers import small_model
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
+from transformer.decoding.beam import gather
 from transformer.decoding.translate import Translator, source_lengths
 from transformer.errors import UserError
 from transformer.model.encoder_decoder import Transformer, split
@@ -75,6 +76,9 @@ class Fake(nnx.Module):
         source = context[:, position]  # [B]
         return self.table[...][source][:, None] + self.pairs[...][tokens], cache + 1
 
+    def reorder(self, cache, parents):
+        return gather(cache, parents)
+
 
 def fake(**options):
     graphdef, state = nnx.split(Fake(**options))
@@ -119,6 +123,34 @@ def test_a_line_has_the_same_translation_whatever_it_is_decoded_with(decoding):
         assert other.ids == one.ids
         np.testing.assert_allclose(other.scores, one.scores, rtol=1e-6)
     assert len({t.text for t in apart}) > 10
+
+
+def test_lines_that_take_long_begin_once_more(monkeypatch):
+    monkeypatch.setattr("transformer.decoding.translate._HURRY_EXTRA", 1)
+    monkeypatch.setattr("transformer.decoding.translate._HURRY_LEAVES", 2)
+    params, lines = fake()[1], random_lines(40, seed=1)
+    calls, progress = [], []
+
+    def translate(decoding):
+        translator = Translator(fake()[0], Words(), decoding, MAX_LENGTH)
+        decode = translator._decode
+
+        def counted(params, source, *arguments, hurry, **options):
+            calls.append((source.shape, hurry))
+            return decode(params, source, *arguments, hurry=hurry, **options)
+
+        translator._decode = counted
+        return translator.translate(params, lines, nbest=2, progress=progress.append)
+
+    together = translate(dataclasses.replace(BEAM, batch_tokens=100_000))
+    assert [hurry for _, hurry in calls] == [False]  # one batch: nobody waits
+    calls.clear()
+    progress.clear()
+    apart = translate(dataclasses.replace(BEAM, batch_tokens=400))
+    late = [shape for shape, hurry in calls if not hurry]
+    assert late and len(set(late)) == 1
+    assert progress == sorted(progress) and progress[-1] == 40
+    assert [t.ids for t in apart] == [t.ids for t in together]
 
 
 def test_order_of_lines_does_not_matter():
@@ -202,7 +234,8 @@ def test_other_parameters_are_used_without_compiling_again():
 def test_compiled_shapes_are_few_and_within_the_budget():
     batches = []
     sources = [[*source, EOS] for source in Words().encode(random_lines(200, seed=6))]
-    for batch in translator()._batches(sources, None, nbest=1):
+    order = sorted(range(200), key=lambda line: -len(sources[line]))
+    for batch in translator()._batches(order, sources, None, nbest=1):
         assert batch.source.shape[1] in source_lengths(MAX_LENGTH)
         cells = batch.source.shape[0] * BEAM.beam_size * (batch.source.shape[1] + 4)
         assert cells <= BEAM.batch_tokens

@@ -3,9 +3,9 @@
 Section 6.1 of the paper: beam search with the length penalty of Wu et al. (2016, "Google's Neural
 Machine Translation System", equation 14), at most ``input length + 50`` tokens, and an early stop.
 
-A step function is ``step(tokens [B W], position, cache) -> (logits [B W V], cache)``. Every leaf of
-the cache has leading dimensions [B W]: after each step the beams are permuted, and the cache
-follows.
+A step function is ``step(tokens [B W], position, cache) -> (logits [B W V], cache)``. After each
+step the beams are permuted, and the cache follows: its leaves have leading dimensions [B W], or
+the caller says how it is reordered.
 """
 
 import functools
@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 Cache = Any
 Step = Callable[[Array, Array, Cache], tuple[Array, Cache]]
+Reorder = Callable[[Cache, Array], Cache]
 Penalty = Literal["gnmt", "power", "none"]
 
 
@@ -63,10 +64,16 @@ def length_penalty(
     return ((5.0 + length) / 6.0 if kind == "gnmt" else length) ** alpha
 
 
+def gather(tree: Any, indices: Int[Array, "B C"]) -> Any:
+    """Entries `indices` along axis 1 of every leaf [B W ...]: leaves [B C ...]."""
+    return jax.tree.map(lambda leaf: jax.vmap(lambda row, i: row[i])(leaf, indices), tree)
+
+
 def beam_search(
     step: Step,
     cache: Cache,
     *,
+    reorder: Reorder = gather,
     batch_size: int,
     beam_size: int,
     max_length: int,
@@ -79,7 +86,8 @@ def beam_search(
     forbidden_ids: Sequence[int] = (),
     prefixes: Int[Array, "B P"] | None = None,
     num_return: int = 1,
-) -> Hypotheses:
+    leave: int | None = None,
+) -> tuple[Hypotheses, Bool[Array, "B"]]:
     """The best outputs by log probability divided by `length_penalty`, best first.
 
     The 2W best continuations are looked at in every step; those that end in EOS compete for the W
@@ -95,7 +103,9 @@ def beam_search(
 
     Args:
       step: see the module's docstring; first called with BOS in every beam and position 0.
-      cache: a pytree whose leaves have leading dimensions [B W], or None.
+      cache: a pytree, or None.
+      reorder: ``reorder(cache, parents [B W])`` gives beam w the past of beam `parents[w]`. By
+        default it permutes the leaves, whose leading dimensions are then [B W].
       batch_size: B.
       beam_size: W; may exceed the vocabulary.
       max_length: T.
@@ -110,35 +120,43 @@ def beam_search(
       prefixes: what each output has to begin with, then `pad_id`; no EOS, and shorter than the
         limit. Forced tokens count towards the score as any other.
       num_return: how many hypotheses a sentence are wanted, at most W.
+      leave: the search ends when no more sentences than this are left, or after T steps; the
+        limits are then not cut to T. By default it ends when all sentences are done.
+
+    Returns:
+      The hypotheses, and which sentences are done: those of others are of no use.
     """
     if not 1 <= num_return <= beam_size:
         raise ValueError(f"num_return is {num_return}, not between 1 and {beam_size=}")
-    limits = jnp.minimum(length_limits, max_length)
+    limits = length_limits if leave is not None else jnp.minimum(length_limits, max_length)
     divide_by = functools.partial(length_penalty, alpha=alpha, kind=penalty)
 
     def advance(state: _State) -> _State:
         length = state.position + 1
         last = lax.dynamic_index_in_dim(state.live.tokens, state.position, axis=2, keepdims=False)
         logits, cache = step(last, state.position, state.cache)
-        log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)  # [B W V]
-        log_probs = forbid(log_probs, forbidden_ids)
+        logits = logits.astype(jnp.float32)  # [B W V]
+        # log softmax(x) = x - this: only the candidates' is worked out.
+        normaliser = jax.nn.logsumexp(logits, axis=-1)  # [B W]
+        logits = forbid(logits, forbidden_ids)
         if prefixes is not None:
-            log_probs = force(log_probs, prefixes, state.position, pad_id)
-        values, parents, tokens = _candidates(log_probs + state.live_log_probs[:, :, None])
-        flat = log_probs.reshape(batch_size, -1)
-        own = jnp.take_along_axis(flat, parents * log_probs.shape[2] + tokens, axis=1)  # [B C]
+            logits = force(logits, prefixes, state.position, pad_id)
+        values, parents, tokens = _candidates(logits, state.live_log_probs - normaliser)
+        flat = logits.reshape(batch_size, -1)
+        own = jnp.take_along_axis(flat, parents * logits.shape[2] + tokens, axis=1)  # [B C]
+        own -= jnp.take_along_axis(normaliser, parents, axis=1)
         paths = jax.tree.map(
             lambda path, new: lax.dynamic_update_index_in_dim(path, new, length, axis=2),
-            _gather(state.live, parents),  # [B C L]
+            gather(state.live, parents),  # [B C L]
             _Paths(tokens, own),
         )
         ended = tokens == eos_id
 
         finished = _merge(state.finished, paths, values, ended, length, divide_by(length))
         live_log_probs, chosen = lax.top_k(jnp.where(ended, -jnp.inf, values), beam_size)
-        live, parents = _gather((paths, parents), chosen)
+        live, parents = gather((paths, parents), chosen)
         if beam_size > 1:
-            cache = _gather(cache, parents)
+            cache = reorder(cache, parents)
 
         finished, live, live_log_probs = jax.tree.map(
             lambda old, new: jnp.where(state.done.reshape(-1, *[1] * (new.ndim - 1)), old, new),
@@ -150,26 +168,31 @@ def beam_search(
         return _State(length, done, live, live_log_probs, finished, cache)
 
     start = _start(cache, limits, (batch_size, beam_size, max_length), bos_id, pad_id)
-    end = lax.while_loop(lambda state: ~state.done.all(), advance, start)
-    return _result(end, limits, divide_by(limits))
+
+    def goes_on(state: _State) -> Bool[Array, ""]:
+        left = jnp.sum(~state.done)
+        return (left > (leave or 0)) & (state.position < max_length)
+
+    end = lax.while_loop(goes_on, advance, start)
+    return _result(end, limits, divide_by(limits)), end.done
 
 
-def forbid(log_probs: Float[Array, "B W V"], ids: Sequence[int]) -> Float[Array, "B W V"]:
-    """`log_probs` with -inf for each of `ids`."""
-    forbidden = np.isin(np.arange(log_probs.shape[-1]), ids)
-    return jnp.where(forbidden, -jnp.inf, log_probs)
+def forbid(logits: Float[Array, "B W V"], ids: Sequence[int]) -> Float[Array, "B W V"]:
+    """`logits` with -inf for each of `ids`."""
+    forbidden = np.isin(np.arange(logits.shape[-1]), ids)
+    return jnp.where(forbidden, -jnp.inf, logits)
 
 
 def force(
-    log_probs: Float[Array, "B W V"],
+    logits: Float[Array, "B W V"],
     prefixes: Int[Array, "B P"],
     position: Int[Array, ""],
     pad_id: int,
 ) -> Float[Array, "B W V"]:
-    """`log_probs` with -inf for all but the prefix's token, where the prefix reaches `position`."""
+    """`logits` with -inf for all but the prefix's token, where the prefix reaches `position`."""
     wanted = jnp.take(prefixes, position, axis=1, mode="fill", fill_value=pad_id)[:, None, None]
-    allowed = (wanted == pad_id) | (jnp.arange(log_probs.shape[-1]) == wanted)
-    return jnp.where(allowed, log_probs, -jnp.inf)
+    allowed = (wanted == pad_id) | (jnp.arange(logits.shape[-1]) == wanted)
+    return jnp.where(allowed, logits, -jnp.inf)
 
 
 def _start(cache: Cache, limits: Array, sizes: tuple[int, int, int], bos: int, pad: int) -> _State:
@@ -189,21 +212,48 @@ def _start(cache: Cache, limits: Array, sizes: tuple[int, int, int], bos: int, p
 
 
 def _candidates(
-    log_probs: Float[Array, "B W V"],
+    logits: Float[Array, "B W V"], before: Float[Array, "B W"]
 ) -> tuple[Float[Array, "B C"], Int[Array, "B C"], Int[Array, "B C"]]:
-    """Log probabilities, parent beams and tokens of the C best continuations, best first.
+    """The C highest `logits` + `before`, best first, with their parent beams and tokens.
 
     At most one continuation of a beam is EOS, so that among 2W at least W are not.
     """
-    batch, beams, vocabulary = log_probs.shape
+    beams, vocabulary = logits.shape[1:]
     count = min(2, vocabulary) * beams if beams > 1 else 1
-    values, flat = lax.top_k(log_probs.reshape(batch, beams * vocabulary), count)
+    values, flat = top_k(logits, before, count)
     return values, flat // vocabulary, flat % vocabulary
 
 
-def _gather(tree: Any, indices: Int[Array, "B C"]) -> Any:
-    """Entries `indices` along axis 1 of every leaf [B W ...]: leaves [B C ...]."""
-    return jax.tree.map(lambda leaf: jax.vmap(lambda row, i: row[i])(leaf, indices), tree)
+def top_k(
+    rows: Float[Array, "B W V"], offsets: Float[Array, "B W"], count: int
+) -> tuple[Float[Array, "B C"], Int[Array, "B C"]]:
+    """The `count` highest of `rows` + `offsets` over W and V together, and their indices.
+
+    Equals come in the order of their indices, as `jax.lax.top_k` has them. Each entry that belongs
+    to the result lies in one of the `count` blocks with the highest maxima, so that the vocabulary
+    is passed once for the maxima, and only these blocks are searched.
+    """
+    batch, beams, vocabulary = rows.shape
+    size = _block_size(vocabulary)
+    per_row = vocabulary // size
+    if count >= beams * per_row:
+        values, indices = lax.top_k((rows + offsets[..., None]).reshape(batch, -1), count)
+        return values, indices
+    blocks = rows.reshape(batch, beams, per_row, size)
+    highest = jnp.max(blocks, axis=-1) + offsets[..., None]
+    _, chosen = lax.top_k(highest.reshape(batch, -1), count)
+    chosen = jnp.sort(chosen, axis=-1)[..., None]  # equals: the lower index first
+    found = jnp.take_along_axis(blocks.reshape(batch, -1, size), chosen, axis=1)
+    found += jnp.take_along_axis(offsets, chosen[..., 0] // per_row, axis=1)[..., None]
+    values, places = lax.top_k(found.reshape(batch, -1), count)
+    block = jnp.take_along_axis(chosen[..., 0], places // size, axis=1)
+    return values, block * size + places % size
+
+
+def _block_size(vocabulary: int) -> int:
+    """The divisor of `vocabulary` that is nearest to 64, of those up to 256; 1 for a prime."""
+    divisors = [size for size in range(1, 257) if vocabulary % size == 0]
+    return min(divisors, key=lambda size: abs(size - 64))
 
 
 def _merge(
@@ -220,7 +270,7 @@ def _merge(
     new = Hypotheses(*paths, log_probs, scores, jnp.full(scores.shape, length))
     both = jax.tree.map(lambda old, new: jnp.concatenate([old, new], axis=1), finished, new)
     _, best = lax.top_k(both.scores, finished.scores.shape[1])
-    return _gather(both, best)
+    return gather(both, best)
 
 
 def _result(state: _State, limits: Int[Array, "B"], divide_by: Float[Array, "B"]) -> Hypotheses:

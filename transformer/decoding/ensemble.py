@@ -43,6 +43,12 @@ class Ensemble(nnx.Module):
         ]
         return mean_log_probs([logits for logits, _ in steps]), [new for _, new in steps]
 
+    def reorder(self, cache: list[Any], parents: Int[Array, "B W"]) -> list[Any]:
+        """Each member's cache, with hypothesis w's past that of hypothesis `parents[w]`."""
+        return [
+            member.reorder(own, parents) for member, own in zip(self.members, cache, strict=True)
+        ]
+
 
 def mean_log_probs(logits: Sequence[Float[Array, "*B V"]]) -> Float[Array, "*B V"]:
     """log of the arithmetic mean of softmax(logits) over the members, float32."""

@@ -53,7 +53,7 @@ def sample(
 
     Args:
       step: as of `beam_search`; first called with BOS everywhere and position 0.
-      cache: a pytree whose leaves have leading dimensions [B W], or None.
+      cache: a pytree, or None.
       keys: one a sentence.
       num_samples: W.
       max_length: T.

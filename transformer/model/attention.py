@@ -17,18 +17,34 @@ from transformer.model.layers import parameter, weight
 
 
 class KeysValues(NamedTuple):
-    """Projected keys and values of one attention; also one layer's cache."""
+    """Projected keys and values of one attention."""
 
     keys: Float[Array, "*B S H K"]
     values: Float[Array, "*B S H Kv"]
 
-    def write(self, position: Int[Array, ""], new: "KeysValues") -> "KeysValues":
-        """Replaces the entries that start at `position` on the S axis by `new`."""
-        return KeysValues(
-            *(
-                jax.lax.dynamic_update_slice_in_dim(old, update, position, axis=old.ndim - 3)
-                for old, update in zip(self, new, strict=True)
-            )
+
+class CachedKeysValues(NamedTuple):
+    """The same as decoding reads them: no step transposes what earlier ones have written.
+
+    Each of W hypotheses has S places of its own; what all of them share has W = 1.
+    """
+
+    keys: Float[Array, "B H K W S"]
+    values: Float[Array, "B H W S Kv"]
+
+    @classmethod
+    def shared(cls, memory: KeysValues) -> "CachedKeysValues":
+        """Of [B S H K], for all hypotheses alike."""
+        keys, values = memory
+        return cls(keys.transpose(0, 2, 3, 1)[:, :, :, None], values.swapaxes(1, 2)[:, :, None])
+
+    def write(self, position: Int[Array, ""], new: KeysValues) -> "CachedKeysValues":
+        """Replaces the entries at `position` of each hypothesis by `new`, [B W H K]."""
+        keys = new.keys.transpose(0, 2, 3, 1)[..., None]
+        values = new.values.swapaxes(1, 2)[:, :, :, None]
+        put = jax.lax.dynamic_update_slice_in_dim
+        return CachedKeysValues(
+            put(self.keys, keys, position, axis=4), put(self.values, values, position, axis=3)
         )
 
 
@@ -82,6 +98,25 @@ def dot_product_attention(
     return jnp.einsum("...hts,...shk->...thk", weights, value)
 
 
+def cached_attention(
+    query: Float[Array, "B W H K"],
+    cache: CachedKeysValues,
+    mask: Bool[Array, "B 1 #W S"],
+) -> Float[Array, "B W H Kv"]:
+    """Equation 1 for one position of W hypotheses, each over the places of all that `mask` allows.
+
+    The last axis of `mask` runs over the cache's hypotheses and their places together.
+    """
+    batch, heads, d_k = cache.keys.shape[:3]
+    keys = cache.keys.reshape(batch, heads, d_k, -1)
+    values = cache.values.reshape(batch, heads, -1, cache.values.shape[-1])
+    query = query * query.shape[-1] ** -0.5
+    scores = jnp.einsum("bwhk,bhks->bhws", query, keys, preferred_element_type=jnp.float32)
+    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
+    return jnp.einsum("bhws,bhsk->bhwk", weights, values).swapaxes(1, 2)
+
+
 class MultiHeadAttention(nnx.Module):
     """Section 3.2.2: h heads, each with its own projections W^Q, W^K, W^V; W^O joins them.
 
@@ -131,6 +166,17 @@ class MultiHeadAttention(nnx.Module):
         """Attends from `x` over `keys_values`; nothing is dropped without a `seed`."""
         query = self._project("...td,dhk->...thk", x, self.query, self.query_bias)
         heads = dot_product_attention(query, *keys_values, mask, self.dropout_rate, seed)
+        return self._project("...thk,hkd->...td", heads, self.output, self.output_bias)
+
+    def step(
+        self,
+        x: Float[Array, "B W D"],
+        cache: CachedKeysValues,
+        mask: Bool[Array, "B 1 #W S"],
+    ) -> Float[Array, "B W D"]:
+        """The same from one position of W hypotheses, over a cache."""
+        query = self._project("...td,dhk->...thk", x, self.query, self.query_bias)
+        heads = cached_attention(query, cache, mask)
         return self._project("...thk,hkd->...td", heads, self.output, self.output_bias)
 
     def _project(self, shapes: str, x: Array, matrix: nnx.Param, bias: nnx.Param | None) -> Array:

@@ -15,7 +15,13 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from transformer.config import ModelConfig
-from transformer.model.attention import KeysValues, MultiHeadAttention, attention_mask, causal_mask
+from transformer.model.attention import (
+    CachedKeysValues,
+    KeysValues,
+    MultiHeadAttention,
+    attention_mask,
+    causal_mask,
+)
 from transformer.model.dropout import Seed, dropout, make_seeds, split_seed
 from transformer.model.layers import (
     Embedding,
@@ -71,38 +77,35 @@ class DecoderLayer(nnx.Module):
         seed: Seed | None = None,
     ) -> Float[Array, "B T D"]:
         """Masked self-attention, attention over the encoder's output, feed-forward."""
-        attend, add_attended, *rest = split_seed(seed, 6)
+        attend, add_attended, attend_memory, *rest = split_seed(seed, 6)
         y = self.self_attention_residual.enter(x)
         y = self.self_attention(y, self.self_attention.keys_values(y), self_mask, attend)
         x = self.self_attention_residual.leave(x, y, add_attended)
-        return self._after_self_attention(x, memory, memory_mask, rest)
+        y = self.cross_attention_residual.enter(x)
+        y = self.cross_attention(y, memory, memory_mask, attend_memory)
+        return self._after_attention(x, y, rest)
 
     def step(
         self,
         x: Float[Array, "B W D"],
         position: Int[Array, ""],
-        cache: KeysValues,
-        memory: KeysValues,
+        cache: CachedKeysValues,
+        self_mask: Bool[Array, "B 1 W WT"],
+        memory: CachedKeysValues,
         memory_mask: Bool[Array, "B 1 1 S"],
-    ) -> tuple[Float[Array, "B W D"], KeysValues]:
-        """The same for one new position of W hypotheses a sentence.
-
-        `cache` holds [B W T H K] of the earlier positions. Towards the memory the W hypotheses
-        of a sentence stand where the T positions stand in training, so that its keys and values
-        are never repeated for them.
-        """
-        y = self.self_attention_residual.enter(x)[:, :, None]  # [B W 1 D]
+    ) -> tuple[Float[Array, "B W D"], CachedKeysValues]:
+        """The same for one new position of W hypotheses a sentence, which `cache` then holds."""
+        y = self.self_attention_residual.enter(x)
         cache = cache.write(position, self.self_attention.keys_values(y))
-        written = jnp.arange(cache.keys.shape[2]) <= position  # [T]
-        y = self.self_attention(y, cache, written[None, None, None, None, :])
-        x = self.self_attention_residual.leave(x, y[:, :, 0])
-        return self._after_self_attention(x, memory, memory_mask, split_seed(None, 4)), cache
-
-    def _after_self_attention(self, x, memory, memory_mask, seeds):
-        attend, add_attended, feed, add_fed = seeds
+        y = self.self_attention.step(y, cache, self_mask)
+        x = self.self_attention_residual.leave(x, y)
         y = self.cross_attention_residual.enter(x)
-        y = self.cross_attention(y, memory, memory_mask, attend)
-        x = self.cross_attention_residual.leave(x, y, add_attended)
+        y = self.cross_attention.step(y, memory, memory_mask)
+        return self._after_attention(x, y, split_seed(None, 3)), cache
+
+    def _after_attention(self, x, attended, seeds):
+        add_attended, feed, add_fed = seeds
+        x = self.cross_attention_residual.leave(x, attended, add_attended)
         y = self.feed_forward(self.feed_forward_residual.enter(x), feed)
         return self.feed_forward_residual.leave(x, y, add_fed)
 
@@ -110,9 +113,20 @@ class DecoderLayer(nnx.Module):
 class DecodingContext(NamedTuple):
     """What every decoding step reads and none changes; leading axis B, never repeated for beams."""
 
-    memory: list[KeysValues]  # a layer, [B S H K]
+    memory: list[CachedKeysValues]  # a layer
     memory_mask: Bool[Array, "B 1 1 S"]
     positions: Float[Array, "T D"]
+
+
+class DecodingCache(NamedTuple):
+    """The past of W hypotheses a sentence.
+
+    Keys and values stay where they were written. When a hypothesis goes on from another one, it
+    takes over a row of `ancestors`, which tells whose entry is its own at each position.
+    """
+
+    layers: list[CachedKeysValues]
+    ancestors: Int[Array, "B W T"]
 
 
 class Transformer(nnx.Module):
@@ -227,36 +241,51 @@ class Transformer(nnx.Module):
         source_segments: Int[Array, "B S"],
         beam_size: int,
         max_length: int,
-    ) -> tuple[DecodingContext, list[KeysValues]]:
-        """Cross-attention keys and values, computed once, and an empty cache of [B W T H K]."""
+    ) -> tuple[DecodingContext, DecodingCache]:
+        """Cross-attention keys and values, computed once, and an empty cache of W T places."""
         context = DecodingContext(
-            [layer.cross_attention.keys_values(memory) for layer in self.decoder],
+            [
+                CachedKeysValues.shared(layer.cross_attention.keys_values(memory))
+                for layer in self.decoder
+            ],
             attention_mask(source_segments),
             jnp.asarray(self.target_positions(max_length)),
         )
-        leading = (memory.shape[0], beam_size, max_length, self.config.num_heads)
-        empty = KeysValues(
-            jnp.zeros((*leading, self.config.d_k), memory.dtype),
-            jnp.zeros((*leading, self.config.d_v), memory.dtype),
+        leading = (memory.shape[0], self.config.num_heads)
+        places = (beam_size, max_length)
+        empty = CachedKeysValues(
+            jnp.zeros((*leading, self.config.d_k, *places), memory.dtype),
+            jnp.zeros((*leading, *places, self.config.d_v), memory.dtype),
         )
-        return context, [empty] * len(self.decoder)
+        ancestors = jnp.zeros((memory.shape[0], *places), jnp.int32)
+        return context, DecodingCache([empty] * len(self.decoder), ancestors)
 
     def decode_step(
         self,
         tokens: Int[Array, "B W"],
         position: Int[Array, ""],
-        cache: list[KeysValues],
+        cache: DecodingCache,
         context: DecodingContext,
-    ) -> tuple[Float[Array, "B W V"], list[KeysValues]]:
+    ) -> tuple[Float[Array, "B W V"], DecodingCache]:
         """Logits of the token after `tokens`, which stand at `position` (BOS at 0)."""
         x = self.target_embedding(tokens)
         x = x + context.positions[position].astype(x.dtype)
-        new_cache = []
-        for layer, past, memory in zip(self.decoder, cache, context.memory, strict=True):
-            x, past = layer.step(x, position, past, memory, context.memory_mask)
-            new_cache.append(past)
+        batch, beams, length = cache.ancestors.shape
+        own = jnp.arange(beams)[:, None]
+        ancestors = jnp.where(jnp.arange(length) == position, own, cache.ancestors)
+        mask = (ancestors[:, :, None] == own) & (jnp.arange(length) <= position)  # [B W W T]
+        mask = mask.reshape(batch, 1, beams, beams * length)
+        layers = []
+        for layer, past, memory in zip(self.decoder, cache.layers, context.memory, strict=True):
+            x, past = layer.step(x, position, past, mask, memory, context.memory_mask)
+            layers.append(past)
         x = x if self.decoder_norm is None else self.decoder_norm(x)
-        return self.logits(x), new_cache
+        return self.logits(x), DecodingCache(layers, ancestors)
+
+    def reorder(self, cache: DecodingCache, parents: Int[Array, "B W"]) -> DecodingCache:
+        """Gives hypothesis w the past of hypothesis `parents[w]`."""
+        ancestors = jnp.take_along_axis(cache.ancestors, parents[:, :, None], axis=1)
+        return cache._replace(ancestors=ancestors)
 
     def _add_positions(self, x, encoding, positions, seed):
         """Section 5.4: dropout is applied to the sums of embeddings and positions."""
