@@ -38,6 +38,12 @@ def test_one_token_by_hand():
     assert (sums.correct, sums.tokens) == (1, 1)
 
 
+def test_chunks_are_larger_on_accelerators(monkeypatch):
+    assert loss_module._chunk_count(8_192) == 32
+    monkeypatch.setattr(loss_module, "platform", lambda: "tpu")
+    assert loss_module._chunk_count(8_192) == 2
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("chunk_tokens", [1, 7, 12, 10_000])
 @pytest.mark.parametrize("shards", [1, 4])

@@ -5,11 +5,11 @@ import json
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, PartitionSpec
 
 from transformer.config import MeshConfig
 from transformer.errors import UserError
-from transformer.sharding import make_mesh, partition_spec
+from transformer.sharding import make_mesh, partition_spec, platform
 
 
 def train_on(run_script, *mesh):
@@ -38,6 +38,14 @@ def test_rules_make_partition_specs():
     # What a mesh axis does not divide stays whole: a vocabulary of 37,001 words, for example.
     assert partition_spec(("vocab", "embed"), (37_001, 8), mesh) == PartitionSpec(None, ("fsdp",))
     assert partition_spec(("batch", None), (16, 3), mesh) == PartitionSpec(("data", "fsdp"), None)
+
+
+def test_the_platform_is_that_of_the_mesh_in_force():
+    assert platform() == "cpu"
+    device = AbstractDevice(device_kind="TPU v5e", num_cores=1, platform="tpu")
+    mesh = AbstractMesh((8,), ("data",), (AxisType.Auto,), abstract_device=device)
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert platform() == "tpu"
 
 
 def test_the_mesh_must_use_all_devices():

@@ -53,8 +53,8 @@ def platform() -> str:
     It is that of the mesh in force, which need not be here (ahead-of-time compilation), or else
     of JAX's own devices.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    return jax.default_backend() if mesh.empty else mesh.abstract_device.platform
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device else jax.default_backend()
 
 
 def batch_shards(mesh: Mesh) -> int:
