@@ -303,11 +303,22 @@ def test_a_reader_that_leaves_ends_the_script_quietly(start):
     assert (errors, child.returncode) == ("", 1)
 
 
-def test_xla_flags_are_added_to_the_users(run_script, script):
-    flags = {"XLA_FLAGS": "--a=1 --xla_gpu_enable_triton_gemm=true"}
-    result = run_script(script, "--needed=x", "--do=environment", env=flags)
-    added = "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
-    assert (result.stdout, result.stderr) == (f"{flags['XLA_FLAGS']} {added}\n", "")
+SCHEDULER = "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+CUBLAS = "--xla_gpu_enable_triton_gemm=false"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", f"{SCHEDULER} {CUBLAS}"),
+        ("--a=1", f"--a=1 {SCHEDULER} {CUBLAS}"),
+        ("--xla_cpu_scheduler_type=X", f"--xla_cpu_scheduler_type=X {CUBLAS}"),
+        ("--xla_gpu_enable_triton_gemm=true", f"--xla_gpu_enable_triton_gemm=true {SCHEDULER}"),
+    ],
+)
+def test_xla_flags_are_added_to_the_users(run_script, script, given, expected):
+    result = run_script(script, "--needed=x", "--do=environment", env={"XLA_FLAGS": given})
+    assert (result.stdout, result.stderr) == (f"{expected}\n", "")
 
 
 def test_jax_accepts_the_environment(run_script, script):

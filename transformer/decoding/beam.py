@@ -136,15 +136,17 @@ def beam_search(
         last = lax.dynamic_index_in_dim(state.live.tokens, state.position, axis=2, keepdims=False)
         logits, cache = step(last, state.position, state.cache)
         logits = logits.astype(jnp.float32)  # [B W V]
-        # log softmax(x) = x - this: only the candidates' is worked out.
-        normaliser = jax.nn.logsumexp(logits, axis=-1)  # [B W]
+        # log softmax(x) = (x - highest) - log sum exp(x - highest): only the candidates' is
+        # worked out, and in this order, which is exact where it is close to 0.
+        highest = jnp.max(logits, axis=-1)  # [B W]
+        log_sum = jnp.log(jnp.sum(jnp.exp(logits - highest[..., None]), axis=-1))
         logits = forbid(logits, forbidden_ids)
         if prefixes is not None:
             logits = force(logits, prefixes, state.position, pad_id)
-        values, parents, tokens = _candidates(logits, state.live_log_probs - normaliser)
+        values, parents, tokens = _candidates(logits, state.live_log_probs - highest - log_sum)
         flat = logits.reshape(batch_size, -1)
         own = jnp.take_along_axis(flat, parents * logits.shape[2] + tokens, axis=1)  # [B C]
-        own -= jnp.take_along_axis(normaliser, parents, axis=1)
+        own = (own - gather(highest, parents)) - gather(log_sum, parents)
         paths = jax.tree.map(
             lambda path, new: lax.dynamic_update_index_in_dim(path, new, length, axis=2),
             gather(state.live, parents),  # [B C L]
