@@ -13,7 +13,8 @@ from tests.helpers import small_model
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from transformer.decoding.beam import gather
-from transformer.decoding.translate import Translator, source_lengths
+from transformer.decoding.line_batches import source_lengths
+from transformer.decoding.translate import Translator
 from transformer.errors import UserError
 from transformer.model.encoder_decoder import Transformer, split
 

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,10 @@ from transformer import sharding
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from transformer.decoding.beam import Hypotheses, beam_search
+from transformer.decoding.line_batches import LineBatch, cut_lines
 from transformer.decoding.sampling import sample
 from transformer.errors import UserError
 
-_SHORTEST = 8  # the smallest source length that is compiled for
 # Of Multi30k's sentences nine in ten are done within twelve steps more than the source is long, and
 # the slowest of a batch takes twice as many steps as the others.
 _HURRY_EXTRA = 12
@@ -46,16 +46,6 @@ class Translation:
     def text(self) -> str:
         """The first output."""
         return self.texts[0]
-
-
-class _Batch(NamedTuple):
-    """Rows past the last line are padding: one EOS, with a length limit of 0."""
-
-    count: int  # of rows that hold a line
-    source: Int[np.ndarray, "B S"]
-    limits: Int[np.ndarray, "B"]
-    numbers: Int[np.ndarray, "B"]  # of the rows' lines, from 0
-    prefixes: Int[np.ndarray, "B P"] | None
 
 
 class Translator:
@@ -129,7 +119,7 @@ class Translator:
         left = len(order)
         progress(len(lines) - left)
 
-        def decode(batches: Iterable[_Batch], hurry: bool = False) -> list[int]:
+        def decode(batches: Iterable[LineBatch], hurry: bool = False) -> list[int]:
             """Returns the lines that are left for later; none without `hurry`."""
             nonlocal left
             late: list[int] = []
@@ -193,37 +183,18 @@ class Translator:
         prefixes: Sequence[Sequence[int]] | None,
         nbest: int,
         one_shape: bool = False,
-    ) -> Iterator[_Batch]:
-        """Cuts the lines `order`, longest first, into batches; only the last may lack lines."""
-        lengths = source_lengths(self.max_length)
-        beams = self.decoding.beam_size if self.decoding.strategy == "beam" else nbest
-        start = 0
-        while start < len(order):
-            longest = sources[order[0 if one_shape else start]]
-            length = next(n for n in lengths if n >= len(longest))
-            cells = beams * (length + self.decoding.max_extra_length)  # of one row
-            fitting = max(1, self.decoding.batch_tokens // cells)
-            rows = 1 << (fitting.bit_length() - 1)  # the power of two at or below
-            lines = order[start : start + rows]
-            start += rows
-            if not one_shape:
-                rows = 1 << (len(lines) - 1).bit_length()  # the power of two at or above
-            rows += -rows % (sharding.batch_shards(self._mesh) if self._mesh else 1)
-            source = np.full((rows, length), PAD, np.int32)
-            source[:, 0] = EOS
-            limits = np.zeros(rows, np.int32)
-            numbers = np.zeros(rows, np.int32)
-            begun = None
-            if prefixes is not None:
-                widest = max((len(prefixes[line]) for line in lines), default=0)
-                begun = np.full((rows, 1 << (max(widest, 1) - 1).bit_length()), PAD, np.int32)
-            for row, line in enumerate(lines):
-                if begun is not None:
-                    begun[row, : len(prefixes[line])] = prefixes[line]
-                source[row, : len(sources[line])] = sources[line]
-                limits[row] = len(sources[line]) + self.decoding.max_extra_length
-                numbers[row] = line
-            yield _Batch(len(lines), source, limits, numbers, begun)
+    ) -> Iterator[LineBatch]:
+        """See `cut_lines`."""
+        return cut_lines(
+            order,
+            sources,
+            prefixes,
+            beams=self.decoding.beam_size if self.decoding.strategy == "beam" else nbest,
+            decoding=self.decoding,
+            max_length=self.max_length,
+            row_multiple=sharding.batch_shards(self._mesh) if self._mesh else 1,
+            one_shape=one_shape,
+        )
 
     def _place(self, rows: Int[np.ndarray, "B ..."]) -> Int[np.ndarray | Array, "B ..."]:
         """Every host has all of `rows`, and gives its own devices their part."""
@@ -252,15 +223,6 @@ class Translator:
                 )
             )
         return translations
-
-
-def source_lengths(max_length: int) -> list[int]:
-    """The source lengths that are compiled for: 8, 12, 16, 24, 32, 48, ..., `max_length`."""
-    lengths, step = [], _SHORTEST
-    while step < max_length:
-        lengths += [step, step + step // 2]
-        step *= 2
-    return [n for n in lengths if n < max_length] + [max_length]
 
 
 def _decode(
