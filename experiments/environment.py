@@ -4,6 +4,7 @@ import os
 import pathlib
 import platform
 import sys
+import warnings
 
 from absl import logging
 
@@ -25,13 +26,24 @@ def setup() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no information from the C++ libraries
     logging.set_verbosity(logging.ERROR)  # nor Orbax's notes on what was asked of it
-    # What was compiled once is read back by the next process, a resumed run's for example.
+    # What was compiled once is read back by the next process, a resumed run's for example. XLA
+    # lays a program out for the cores it sees, and JAX's key to the cache does not count them: a
+    # program from a single core would stay on one.
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "transformer-jax" / "compiled"))
+    compiled = cache / "transformer-jax" / f"compiled-{_cores()}"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    # Programs with oneDNN (transformer/training/compiler.py) cannot be kept: no news to a user.
+    warnings.filterwarnings("ignore", message="Error writing persistent.*onednn-fusion")
     given = os.environ.get("XLA_FLAGS", "")
     missing = [f"{name}={value}" for name, value in XLA_FLAGS.items() if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
+
+
+def _cores() -> int:
+    """The CPU cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def keep_memory() -> None:

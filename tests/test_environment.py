@@ -58,5 +58,9 @@ def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    environment.setup()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "transformer-jax" / "compiled")
+    for cores in (1, 2):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: range(n), raising=False)
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        environment.setup()
+        expected = tmp_path / "transformer-jax" / f"compiled-{cores}"
+        assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(expected)

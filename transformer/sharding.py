@@ -47,13 +47,14 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     return jax.make_mesh(sizes, MESH_AXES, (AxisType.Auto,) * 3, devices=devices)
 
 
-def platform() -> str:
+def platform(mesh: Mesh | None = None) -> str:
     """What the program that is being traced will run on: "cpu", "gpu" or "tpu".
 
-    It is that of the mesh in force, which need not be here (ahead-of-time compilation), or else
-    of JAX's own devices.
+    It is that of `mesh`, by default the one in force, which need not be here (ahead-of-time
+    compilation), or else of JAX's own devices.
     """
-    device = jax.sharding.get_abstract_mesh().abstract_device
+    abstract = mesh.abstract_mesh if mesh else jax.sharding.get_abstract_mesh()
+    device = abstract.abstract_device
     return device.platform if device else jax.default_backend()
 
 

@@ -16,6 +16,7 @@ from transformer.config import Config, ModelConfig
 from transformer.data.batching import Batch
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
 from transformer.sharding import batch_sharding, batch_shards, replicated, tree_shardings
+from transformer.training.compiler import training_options
 from transformer.training.loss import LossSums, cross_entropy
 from transformer.training.optimizer import learning_rate, make_optimizer
 
@@ -165,6 +166,7 @@ def make_train_step(
         in_shardings=(replicated(mesh), shardings, batch_sharding(mesh)),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=1,
+        compiler_options=training_options(config.model, mesh),
     )
     return partial(jitted, _seed(config))
 
