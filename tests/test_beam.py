@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from transformer.decoding.beam import Hypotheses, beam_search, length_penalty, top_k
+from transformer.decoding.beam import Hypotheses, beam_search, length_penalty
+from transformer.decoding.top_k import top_k
 
 PAD, BOS, EOS, A, B, C, D, E = range(8)
 
@@ -21,7 +22,7 @@ def markov(table: dict[int, dict[int, float]], vocab_size: int):
         for token, prob in row.items():
             probs[previous, token] = prob
     logits = jnp.log(probs)
-    return lambda tokens, position, cache: (logits[tokens], cache)
+    return lambda tokens, positions, cache: (logits[tokens], cache)
 
 
 def search(step, cache=None, **options) -> Hypotheses:
@@ -32,6 +33,7 @@ def search(step, cache=None, **options) -> Hypotheses:
 
 
 def search_and_done(step, cache=None, *, batch_size=1, limits=None, max_length=12, **options):
+    """By default all sentences at a time."""
     limits = jnp.full(batch_size, max_length) if limits is None else jnp.asarray(limits)
     options = {"beam_size": 4, "alpha": 0.6} | options
     function = functools.partial(
@@ -66,8 +68,9 @@ class History:
         self.log_probs = np.asarray(jax.nn.log_softmax(self.logits), np.float64)
         self.weights = random.integers(1, 211, 32)
 
-    def step(self, tokens, position, cache):
-        record = cache["record"].at[:, :, position].set(tokens)
+    def step(self, tokens, positions, cache):
+        here = jnp.arange(32) == positions[:, None, None]
+        record = jnp.where(here, tokens[:, :, None], cache["record"])
         state = (cache["sentence"] + record @ jnp.asarray(self.weights)) % 211
         return jnp.asarray(self.logits)[state], {**cache, "record": record}
 
@@ -114,10 +117,13 @@ GREEDY_IS_WRONG = {
 
 @pytest.mark.parametrize("vocabulary", [5, 64, 997, 1_000])
 def test_top_k_by_blocks_is_top_k(vocabulary):
-    """With many equal values, and with a beam that is dead."""
+    """With many equal values, with a beam that is dead, and with the best columns forbidden."""
     rows = np.random.default_rng(0).integers(0, 20, (3, 4, vocabulary)).astype(np.float32)
     offsets = jnp.array([[0.0, 2, 1, -jnp.inf]] * 3)
-    found = jax.jit(top_k, static_argnums=2)(jnp.asarray(rows), offsets, 8)
+    forbidden = (0, 1, vocabulary - 1)
+    rows[:, :, forbidden] = 30.0
+    found = jax.jit(top_k, static_argnums=(2, 3))(jnp.asarray(rows), offsets, 8, forbidden)
+    rows[:, :, forbidden] = -np.inf
     expected = jax.lax.top_k((rows + offsets[..., None]).reshape(3, -1), 8)
     jax.tree.map(np.testing.assert_array_equal, found, tuple(expected))
 
@@ -188,6 +194,40 @@ def test_a_search_that_leaves_sentences_changes_no_other(leave, steps):
     for sentence in np.flatnonzero(done):
         assert sequence(part, sentence) == sequence(whole, sentence)
         np.testing.assert_allclose(part.scores[sentence], whole.scores[sentence], rtol=1e-6)
+
+
+@pytest.mark.parametrize("slots", [1, 5, 20])
+@pytest.mark.parametrize("leave", [None, 2])
+def test_sentences_that_wait_for_a_slot_are_searched_as_all_others(slots, leave):
+    """40 sentences, and four rows of padding; with `leave` some are given up after 9 steps."""
+    model, sentences = History(seed=3), np.arange(44) * 7 % 211
+    limits = [3 + n % 17 for n in range(40)] + [0] * 4
+    options = {"beam_size": 3, "num_return": 2, "prefixes": jnp.asarray([[A], [PAD]] * 22)}
+    cache = model.cache(sentences, 3)
+    whole = search(model.step, cache, batch_size=44, limits=limits, max_length=20, **options)
+
+    def admit(cache, fresh, numbers):
+        record = jnp.where(fresh[:, None, None], 0, cache["record"])
+        new = jnp.asarray(sentences)[numbers][:, None]
+        return {"record": record, "sentence": jnp.broadcast_to(new, cache["sentence"].shape)}
+
+    found, done = search_and_done(
+        model.step,
+        jax.tree.map(lambda leaf: leaf[:slots], cache),
+        admit=admit,
+        batch_size=slots,
+        limits=limits,
+        max_length=20 if leave is None else 9,
+        leave=leave,
+        **options,
+    )
+    assert done.all() if leave is None else 20 < done.sum() < 44
+    for leaf, expected in zip(found, whole, strict=True):
+        leaf, expected = leaf[:40][done[:40], :2], expected[:40][done[:40], :2]
+        if leaf.ndim == 3:
+            assert not expected[:, :, leaf.shape[2] :].any()
+            expected = expected[:, :, : leaf.shape[2]]
+        np.testing.assert_array_equal(leaf, expected)
 
 
 def test_log_probs_of_tokens():
@@ -286,7 +326,7 @@ def test_search_stops_at_the_step_worked_out_by_hand():
     positions = []
 
     def step(tokens, position, cache):
-        jax.debug.callback(lambda p: positions.append(int(p)), position)
+        jax.debug.callback(lambda p: positions.append(int(p[0])), position)
         return chain(tokens, position, cache)
 
     found = search(step, alpha=1.0, max_length=13)

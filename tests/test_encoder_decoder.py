@@ -96,17 +96,17 @@ def test_cached_steps_equal_teacher_forcing(switches):
     @jax.jit
     def start(params):
         model = nnx.merge(graphdef, params)
-        memory = model.encode(source, source_segments)
-        return model.start_decoding(memory, source_segments, beams, 9)
+        context = model.decoding_context(model.encode(source, source_segments), source_segments)
+        return context, model.empty_cache(2, beams, 9)
 
     @jax.jit
-    def step(params, tokens, position, cache):
-        return nnx.merge(graphdef, params).decode_step(tokens, position, cache, context)
+    def step(params, tokens, positions, cache):
+        return nnx.merge(graphdef, params).decode_step(tokens, positions, cache, context)
 
     context, cache = start(params)
     for position in range(6):
         tokens = target[:, position].reshape(2, beams)
-        found, cache = step(params, tokens, jnp.asarray(position), cache)
+        found, cache = step(params, tokens, jnp.full(2, position), cache)
         np.testing.assert_allclose(found, reference[:, :, position], atol=1e-5)
 
 
@@ -114,12 +114,13 @@ def test_a_hypothesis_goes_on_from_another_ones_past(model):
     """Steps with the hypotheses reordered in between, against teacher forcing of what they are."""
     source, beams, steps = random_ids(1, 2, 5), 3, 5
     ones, random = jnp.ones_like(source), np.random.default_rng(0)
-    context, cache = model.start_decoding(model.encode(source, ones), ones, beams, steps + 2)
+    context = model.decoding_context(model.encode(source, ones), ones)
+    cache = model.empty_cache(2, beams, steps + 2)
     past = np.zeros((2, beams, 0), np.int32)
     for position in range(steps):
         tokens = random.integers(4, VOCAB_SIZE, (2, beams))
         past = np.concatenate([past, tokens[:, :, None]], axis=2)
-        found, cache = model.decode_step(jnp.asarray(tokens), jnp.asarray(position), cache, context)
+        found, cache = model.decode_step(jnp.asarray(tokens), jnp.full(2, position), cache, context)
         rows = past.reshape(2 * beams, -1)
         wide = [jnp.repeat(x, beams, 0) for x in (source, ones)]
         expected = logits(model, *wide, jnp.asarray(rows), jnp.ones(rows.shape, jnp.int32))[:, -1]

@@ -24,8 +24,9 @@ def test_a_step_has_the_mean_probabilities_of_members_of_different_sizes():
     tokens = random_ids(2, 2, 3)
 
     def first(model):
-        context, cache = model.start_decoding(model.encode(source, ones), ones, 3, 4)
-        return model.decode_step(tokens, jnp.asarray(0), cache, context)[0]
+        context = model.decoding_context(model.encode(source, ones), ones)
+        cache = model.empty_cache(2, 3, 4)
+        return model.decode_step(tokens, jnp.zeros(2, int), cache, context)[0]
 
     each = [jax.nn.softmax(first(member)) for member in members]
     assert jnp.abs(each[0] - each[1]).max() > 0.01

@@ -138,7 +138,7 @@ def test_a_sentence_depends_neither_on_its_row_nor_on_the_shape_of_the_batch():
 def test_top_k_of_one_is_greedy_search():
     table = jnp.asarray(np.random.default_rng(6).normal(size=(8, 6, 6)), jnp.float32)
 
-    def step(tokens, position, cache):  # the cache counts the steps a beam has seen
+    def step(tokens, positions, cache):  # the cache counts the steps a beam has seen
         return table[cache, tokens], cache + 1
 
     cache = jnp.zeros((5, 1), jnp.int32) + jnp.arange(5)[:, None] % 2

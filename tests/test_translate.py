@@ -32,7 +32,7 @@ BEAM = DecodingConfig(
     seed=0,
 )
 SAMPLE = dataclasses.replace(BEAM, strategy="sample")
-MAX_LENGTH = 12  # of two compiled source lengths, 8 and 12
+MAX_LENGTH = 20  # of two compiled source lengths, 16 and 20
 
 
 class Words(Tokenizer):
@@ -68,17 +68,23 @@ class Fake(nnx.Module):
     def encode(self, source, source_segments):
         return jnp.where(source_segments > 0, source, EOS)
 
-    def start_decoding(self, memory, source_segments, beam_size, max_length):
-        padding = jnp.full((memory.shape[0], max_length), EOS)
-        context = jnp.concatenate([memory, padding], axis=1)
-        return context, jnp.zeros((memory.shape[0], beam_size), jnp.int32)
+    def decoding_context(self, memory, source_segments):
+        return memory
 
-    def decode_step(self, tokens, position, cache, context):
-        source = context[:, position]  # [B]
+    def empty_cache(self, batch_size, beam_size, max_length):
+        return jnp.zeros((batch_size, beam_size), jnp.int32)
+
+    def decode_step(self, tokens, positions, cache, context):
+        source = jnp.take_along_axis(
+            context, positions[:, None], axis=1, mode="fill", fill_value=EOS
+        )[:, 0]
         return self.table[...][source][:, None] + self.pairs[...][tokens], cache + 1
 
     def reorder(self, cache, parents):
         return gather(cache, parents)
+
+    def forget(self, cache, rows):
+        return cache
 
 
 def fake(**options):
@@ -127,8 +133,8 @@ def test_a_line_has_the_same_translation_whatever_it_is_decoded_with(decoding):
 
 
 def test_lines_that_take_long_begin_once_more(monkeypatch):
-    monkeypatch.setattr("transformer.decoding.translate._HURRY_EXTRA", 1)
-    monkeypatch.setattr("transformer.decoding.translate._HURRY_LEAVES", 2)
+    monkeypatch.setattr("transformer.decoding.decode._HURRY_EXTRA", 1)
+    monkeypatch.setattr("transformer.decoding.decode._HURRY_LEAVES", 2)
     params, lines = fake()[1], random_lines(40, seed=1)
     calls, progress = [], []
 
@@ -144,12 +150,13 @@ def test_lines_that_take_long_begin_once_more(monkeypatch):
         return translator.translate(params, lines, nbest=2, progress=progress.append)
 
     together = translate(dataclasses.replace(BEAM, batch_tokens=100_000))
-    assert [hurry for _, hurry in calls] == [False]  # one batch: nobody waits
+    assert [hurry for _, hurry in calls] == [False]  # too few lines for several shapes
     calls.clear()
     progress.clear()
+    monkeypatch.setattr("transformer.decoding.translate._FEW", 4)
     apart = translate(dataclasses.replace(BEAM, batch_tokens=400))
     late = [shape for shape, hurry in calls if not hurry]
-    assert late and len(set(late)) == 1
+    assert late and len(set(late)) == 1 and len(late) < len(calls)
     assert progress == sorted(progress) and progress[-1] == 40
     assert [t.ids for t in apart] == [t.ids for t in together]
 
@@ -213,14 +220,15 @@ def test_outputs_end_at_the_input_length_plus_the_extra():
 
 def test_long_lines_are_cut_with_one_warning():
     params, warnings = fake(confidence=20.0)[1], []
-    long, fits = "a b c d e f g h a b c d", "a b c d e f g h a b c"  # 11 words and EOS are 12
+    fits = " ".join("abcdefghabcdefghabc")  # 19 words and EOS are 20
+    long = f"{fits} d"
     found = translator().translate(params, ["a b", long, fits], warn=warnings.append)
-    assert warnings == ["Line 2 is longer than 12 tokens; its end was cut off."]
+    assert warnings == ["Line 2 is longer than 20 tokens; its end was cut off."]
     assert [t.text for t in found] == ["a b", fits, fits]
     warnings.clear()
     translator().translate(params, ["", *[long] * 6], warn=warnings.append)
     assert len(warnings) == 1
-    assert warnings[0].startswith("6 lines (numbers 2, 3, 4, 5, 6, ...) are longer than 12 tokens")
+    assert warnings[0].startswith("6 lines (numbers 2, 3, 4, 5, 6, ...) are longer than 20 tokens")
 
 
 def test_other_parameters_are_used_without_compiling_again():
@@ -237,20 +245,36 @@ def test_compiled_shapes_are_few_and_within_the_budget():
     sources = [[*source, EOS] for source in Words().encode(random_lines(200, seed=6))]
     order = sorted(range(200), key=lambda line: -len(sources[line]))
     for batch in translator()._batches(order, sources, None, nbest=1):
-        assert batch.source.shape[1] in source_lengths(MAX_LENGTH)
-        cells = batch.source.shape[0] * BEAM.beam_size * (batch.source.shape[1] + 4)
-        assert cells <= BEAM.batch_tokens
+        rows, length = batch.source.shape
+        assert length in source_lengths(MAX_LENGTH)
+        assert batch.slots * BEAM.beam_size * (length + 4) <= BEAM.batch_tokens
+        assert rows % batch.slots == 0 and rows <= 8 * batch.slots
         batches.append(batch)
     assert sum(batch.count for batch in batches) == 200
     assert sorted(n for batch in batches for n in batch.numbers[: batch.count]) == list(range(200))
-    assert len({batch.source.shape for batch in batches}) <= len(source_lengths(MAX_LENGTH)) + 1
-    assert all(batch.count == len(batch.numbers) for batch in batches[:-1])
+    shapes = {(batch.source.shape, batch.slots) for batch in batches}
+    assert len(shapes) <= 2 * len(source_lengths(MAX_LENGTH))
+    assert all(len(batch.numbers) - batch.count < batch.slots for batch in batches)
+
+
+def test_batches_of_one_shape():
+    """Also the last one, which would do with fewer rows; but not where all lines find a place."""
+    sources = [[4] * size + [EOS] for size in (18, *[3] * 30)]
+    machine = translator()
+    shapes = [
+        (batch.source.shape, batch.slots, batch.count)
+        for batch in machine._batches(range(31), sources, None, nbest=1, one_shape=True)
+    ]
+    # 200 // (3 x (20 + 4)) = 2 at a time, eight times as many in a batch
+    assert shapes == [((16, 20), 2, 16), ((16, 20), 2, 15)]
+    few = list(machine._batches([0, 1], sources, None, nbest=1, one_shape=True))
+    assert [(batch.source.shape, batch.slots) for batch in few] == [((2, 20), 2)]
 
 
 def test_source_lengths_are_a_ladder_up_to_the_longest():
-    assert source_lengths(256) == [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
-    assert source_lengths(20) == [8, 12, 16, 20]
-    assert source_lengths(8) == [8]
+    assert source_lengths(256) == [16, 24, 32, 48, 64, 96, 128, 192, 256]
+    assert source_lengths(40) == [16, 24, 32, 40]
+    assert source_lengths(16) == [16]
     assert source_lengths(5) == [5]
 
 
@@ -279,9 +303,28 @@ def test_rows_divided_among_devices_change_nothing(run_script, tmp_path):
 
 def test_progress_counts_lines_to_the_end():
     done = []
-    translator().translate(fake()[1], ["", *random_lines(30, seed=7)], progress=done.append)
-    assert done[0] == 1 and done[-1] == 31
+    translator().translate(fake()[1], ["", *random_lines(60, seed=7)], progress=done.append)
+    assert done[0] == 1 and done[-1] == 61
     assert done == sorted(set(done)) and len(done) > 3
+
+
+def test_lines_that_wait_for_a_place_are_translated_as_alone():
+    """The Transformer's cache is handed from sentence to sentence, at other positions each time."""
+    model = Transformer(small_model(num_layers=1), VOCAB_SIZE, nnx.Rngs(0))
+    graphdef, params = split(model)
+    params = jax.tree.map(lambda leaf: 3 * leaf, params)  # less alike
+    lines = random_lines(24, seed=9)
+    two_at_a_time = Translator(graphdef, Words(), BEAM, MAX_LENGTH)
+    sources = [[*source, EOS] for source in Words().encode(lines)]
+    order = sorted(range(24), key=lambda line: -len(sources[line]))
+    assert {b.slots for b in two_at_a_time._batches(order, sources, None, 3)} == {2}
+    all_at_a_time = dataclasses.replace(BEAM, batch_tokens=10_000)
+    expected = Translator(graphdef, Words(), all_at_a_time, MAX_LENGTH).translate(params, lines, 3)
+    found = two_at_a_time.translate(params, lines, nbest=3)
+    assert [t.ids for t in found] == [t.ids for t in expected]
+    assert len({tuple(ids) for t in found for ids in t.ids}) > 20
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)
 
 
 def test_the_transformer_scores_its_translations_as_teacher_forcing_does():

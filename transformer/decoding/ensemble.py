@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 class Ensemble(nnx.Module):
@@ -19,26 +19,23 @@ class Ensemble(nnx.Module):
         """The output of each member's encoder."""
         return [member.encode(source, source_segments) for member in self.members]
 
-    def start_decoding(
-        self,
-        memory: list[Any],
-        source_segments: Int[Array, "B S"],
-        beam_size: int,
-        max_length: int,
-    ) -> tuple[list[Any], list[Any]]:
-        """Contexts and caches, one a member."""
-        started = [
-            member.start_decoding(own, source_segments, beam_size, max_length)
+    def decoding_context(self, memory: list[Any], source_segments: Int[Array, "B S"]) -> list[Any]:
+        """One a member."""
+        return [
+            member.decoding_context(own, source_segments)
             for member, own in zip(self.members, memory, strict=True)
         ]
-        return [context for context, _ in started], [cache for _, cache in started]
+
+    def empty_cache(self, batch_size: int, beam_size: int, max_length: int) -> list[Any]:
+        """One a member."""
+        return [member.empty_cache(batch_size, beam_size, max_length) for member in self.members]
 
     def decode_step(
-        self, tokens: Int[Array, "B W"], position: Int[Array, ""], cache: list[Any], context: list
+        self, tokens: Int[Array, "B W"], positions: Int[Array, "B"], cache: list[Any], context: list
     ) -> tuple[Float[Array, "B W V"], list[Any]]:
         """Logarithms of the mean probabilities, which serve as logits."""
         steps = [
-            member.decode_step(tokens, position, *own)
+            member.decode_step(tokens, positions, *own)
             for member, *own in zip(self.members, cache, context, strict=True)
         ]
         return mean_log_probs([logits for logits, _ in steps]), [new for _, new in steps]
@@ -48,6 +45,10 @@ class Ensemble(nnx.Module):
         return [
             member.reorder(own, parents) for member, own in zip(self.members, cache, strict=True)
         ]
+
+    def forget(self, cache: list[Any], rows: Bool[Array, "B"]) -> list[Any]:
+        """Each member's cache, without the past of the sentences `rows`."""
+        return [member.forget(own, rows) for member, own in zip(self.members, cache, strict=True)]
 
 
 def mean_log_probs(logits: Sequence[Float[Array, "*B V"]]) -> Float[Array, "*B V"]:

@@ -9,21 +9,27 @@ from jaxtyping import Int
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import EOS, PAD
 
-_SHORTEST = 8  # the smallest source length that is compiled for
+_SHORTEST = 16  # the smallest source length that is compiled for
 
 
 class LineBatch(NamedTuple):
     """Rows past the last line are padding: one EOS, with a length limit of 0."""
 
     count: int  # of rows that hold a line
-    source: Int[np.ndarray, "B S"]
-    limits: Int[np.ndarray, "B"]
-    numbers: Int[np.ndarray, "B"]  # of the rows' lines, from 0
-    prefixes: Int[np.ndarray, "B P"] | None
+    slots: int  # how many rows are decoded at a time, B; the others wait
+    source: Int[np.ndarray, "N S"]
+    limits: Int[np.ndarray, "N"]
+    numbers: Int[np.ndarray, "N"]  # of the rows' lines, from 0
+    prefixes: Int[np.ndarray, "N P"] | None
+
+    @property
+    def lines(self) -> list[int]:
+        """The numbers of the lines there are."""
+        return self.numbers[: self.count].tolist()
 
 
 def source_lengths(max_length: int) -> list[int]:
-    """The source lengths that are compiled for: 8, 12, 16, 24, 32, 48, ..., `max_length`."""
+    """The source lengths that are compiled for: 16, 24, 32, 48, 64, ..., `max_length`."""
     lengths, step = [], _SHORTEST
     while step < max_length:
         lengths += [step, step + step // 2]
@@ -39,6 +45,8 @@ def cut_lines(
     beams: int,
     decoding: DecodingConfig,
     max_length: int,
+    extra: int,
+    queue: int = 1,
     row_multiple: int = 1,
     one_shape: bool = False,
 ) -> Iterator[LineBatch]:
@@ -51,6 +59,8 @@ def cut_lines(
       beams: hypotheses or samples a line.
       decoding: its `batch_tokens` are the budget of a batch, its `max_extra_length` the limit.
       max_length: most ids of a source.
+      extra: how many tokens more than its source an output has room for.
+      queue: how many lines a batch may hold for each that is decoded at a time.
       row_multiple: what the number of rows is to be a multiple of.
       one_shape: all batches have the shape of the first, at the price of padding.
     """
@@ -59,14 +69,18 @@ def cut_lines(
     while start < len(order):
         longest = sources[order[0 if one_shape else start]]
         length = next(n for n in lengths if n >= len(longest))
-        cells = beams * (length + decoding.max_extra_length)  # of one row
-        fitting = max(1, decoding.batch_tokens // cells)
-        rows = 1 << (fitting.bit_length() - 1)  # the power of two at or below
-        lines = order[start : start + rows]
-        start += rows
-        if not one_shape:
-            rows = 1 << (len(lines) - 1).bit_length()  # the power of two at or above
-        rows += -rows % row_multiple
+        slots = _at_most(decoding.batch_tokens // (beams * (length + extra)))
+        lines = order[start : start + queue * slots]
+        if queue > 1 and not one_shape:
+            shorter = max((n for n in lengths if n < length), default=0)
+            lines = [line for line in lines if len(sources[line]) > shorter]
+        start += len(lines)
+        rows = queue * slots
+        if not one_shape or len(order) <= slots:
+            rows = len(lines)
+            slots = min(slots, 1 << (rows - 1).bit_length())
+        slots += -slots % row_multiple
+        rows += -rows % slots
         source = np.full((rows, length), PAD, np.int32)
         source[:, 0] = EOS
         limits = np.zeros(rows, np.int32)
@@ -81,4 +95,9 @@ def cut_lines(
             source[row, : len(sources[line])] = sources[line]
             limits[row] = len(sources[line]) + decoding.max_extra_length
             numbers[row] = line
-        yield LineBatch(len(lines), source, limits, numbers, begun)
+        yield LineBatch(len(lines), slots, source, limits, numbers, begun)
+
+
+def _at_most(rows: int) -> int:
+    """A multiple of 8, or below 8 a power of two; at least 1."""
+    return rows - rows % 8 or 1 << (max(rows, 1).bit_length() - 1)

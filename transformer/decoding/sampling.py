@@ -76,11 +76,12 @@ def sample(
 
     def advance(state: _State) -> _State:
         last = lax.dynamic_index_in_dim(state.tokens, state.position, axis=2, keepdims=False)
-        logits, cache = step(last, state.position, state.cache)
+        positions = jnp.broadcast_to(state.position, keys.shape)
+        logits, cache = step(last, positions, state.cache)
         logits = logits.astype(jnp.float32)
         allowed = forbid(logits, forbidden_ids)
         if prefixes is not None:
-            allowed = force(allowed, prefixes, state.position, pad_id)
+            allowed = force(allowed, prefixes, positions, pad_id)
         ranked, ids = truncate(allowed / temperature, top_k, top_p)
         step_keys = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))
         draw = jax.vmap(jax.vmap(jax.random.categorical))

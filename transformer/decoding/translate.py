@@ -12,24 +12,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
 from transformer import sharding
 from transformer.config import DecodingConfig
-from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
-from transformer.decoding.beam import Hypotheses, beam_search
+from transformer.data.tokenizer import EOS, Tokenizer
+from transformer.decoding.beam import Hypotheses
+from transformer.decoding.decode import decode, room
 from transformer.decoding.line_batches import LineBatch, cut_lines
-from transformer.decoding.sampling import sample
 from transformer.errors import UserError
 
-# Of Multi30k's sentences nine in ten are done within twelve steps more than the source is long, and
-# the slowest of a batch takes twice as many steps as the others.
-_HURRY_EXTRA = 12
-_HURRY_LEAVES = 8  # one in eight
+_QUEUE = 8  # lines in a batch for each that is decoded at a time
+_FEW = 48  # fewer lines than this are decoded sooner than a shape of their own is compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +63,8 @@ class Translator:
         """Compiles nothing yet.
 
         Args:
-          graphdef: of a model with `encode`, `start_decoding`, `decode_step` and `reorder`, as
+          graphdef: of a model with `encode`, `decoding_context`, `empty_cache`, `decode_step`,
+            `reorder` and `forget`, as
             `transformer.model.encoder_decoder.Transformer` and `Ensemble` have them.
           tokenizer: of both languages.
           decoding: strategy, beam size and limits.
@@ -79,8 +77,8 @@ class Translator:
         self.max_length = max_length
         self._mesh = mesh
         self._decode = jax.jit(
-            functools.partial(_decode, graphdef, decoding),
-            static_argnames=("num_return", "hurry"),
+            functools.partial(decode, graphdef, decoding),
+            static_argnames=("slots", "num_return", "hurry"),
             out_shardings=mesh and sharding.replicated(mesh),
         )
 
@@ -119,28 +117,32 @@ class Translator:
         left = len(order)
         progress(len(lines) - left)
 
-        def decode(batches: Iterable[LineBatch], hurry: bool = False) -> list[int]:
+        def finish(batches: Iterable[LineBatch], hurry: bool = False) -> list[int]:
             """Returns the lines that are left for later; none without `hurry`."""
             nonlocal left
             late: list[int] = []
             for batch in batches:
-                arrays = jax.tree.map(self._place, batch[1:])
-                found, done = self._decode(params, *arrays, num_return=nbest, hurry=hurry)
+                arrays = jax.tree.map(self._place, batch[2:])
+                found, done = self._decode(
+                    params, *arrays, slots=batch.slots, num_return=nbest, hurry=hurry
+                )
                 rows = np.flatnonzero(np.asarray(done)[: batch.count]).tolist()
                 for row, translation in zip(rows, self._read(found, rows, nbest), strict=True):
                     translations[batch.numbers[row]] = translation
-                late += np.delete(batch.numbers[: batch.count], rows).tolist()
+                late += np.delete(batch.lines, rows).tolist()
                 left -= len(rows)
                 progress(len(lines) - left)
             return late
 
-        batches = list(self._batches(order, sources, begun, nbest))
-        if self.decoding.strategy == "beam" and len(batches) > 1:
-            # A few sentences take several times as many steps as the rest of their batch. They
-            # begin once more in batches of their own, all of one shape.
-            late = decode(batches, hurry=True)
-            batches = self._batches(late, sources, begun, nbest, one_shape=True)
-        decode(batches)
+        if self.decoding.strategy == "beam" and len(order) >= _FEW:
+            # A few sentences take several times as many steps as others of their length. They begin
+            # once more in batches of their own, all of one shape, with those of rare lengths.
+            batches = list(self._batches(order, sources, begun, nbest, hurry=True))
+            late = finish([batch for batch in batches if batch.count >= _FEW], hurry=True)
+            late += [line for batch in batches if batch.count < _FEW for line in batch.lines]
+            order = sorted(late, key=lambda line: len(sources[line]), reverse=True)
+        one_shape = self.decoding.strategy == "beam"
+        finish(self._batches(order, sources, begun, nbest, one_shape=one_shape))
         return translations
 
     def _check(self, nbest: int) -> None:
@@ -182,16 +184,20 @@ class Translator:
         sources: Sequence[Sequence[int]],
         prefixes: Sequence[Sequence[int]] | None,
         nbest: int,
+        hurry: bool = False,
         one_shape: bool = False,
     ) -> Iterator[LineBatch]:
         """See `cut_lines`."""
+        decoding, beam = self.decoding, self.decoding.strategy == "beam"
         return cut_lines(
             order,
             sources,
             prefixes,
-            beams=self.decoding.beam_size if self.decoding.strategy == "beam" else nbest,
-            decoding=self.decoding,
+            beams=decoding.beam_size if beam else nbest,
+            decoding=decoding,
             max_length=self.max_length,
+            extra=room(decoding, hurry),
+            queue=_QUEUE if beam else 1,
             row_multiple=sharding.batch_shards(self._mesh) if self._mesh else 1,
             one_shape=one_shape,
         )
@@ -223,70 +229,6 @@ class Translator:
                 )
             )
         return translations
-
-
-def _decode(
-    graphdef: nnx.GraphDef,
-    decoding: DecodingConfig,
-    params: Any,
-    source: Int[Array, "B S"],
-    limits: Int[Array, "B"],
-    numbers: Int[Array, "B"],
-    prefixes: Int[Array, "B P"] | None,
-    *,
-    num_return: int,
-    hurry: bool,
-) -> tuple[Hypotheses, Bool[Array, "B"]]:
-    """Outputs for a batch of sources, and which of them are done; in a `hurry` not all need be.
-
-    `numbers` tell the sentences apart when sampling.
-    """
-    model = nnx.merge(graphdef, params)
-    segments = (source != PAD).astype(jnp.int32)
-    extra = decoding.max_extra_length
-    max_length = source.shape[1] + (min(extra, _HURRY_EXTRA) if hurry else extra)
-    beams = decoding.beam_size if decoding.strategy == "beam" else num_return
-    memory = model.encode(source, segments)
-    if decoding.strategy != "beam":
-        # Samples share no past: as rows of their own they need not look at each other's.
-        memory, segments = jax.tree.map(lambda x: jnp.repeat(x, beams, 0), (memory, segments))
-    width = beams if decoding.strategy == "beam" else 1
-    context, cache = model.start_decoding(memory, segments, width, max_length)
-
-    def step(tokens, position, cache):
-        logits, cache = model.decode_step(tokens.reshape(-1, width), position, cache, context)
-        return logits.reshape(*tokens.shape, -1), cache
-
-    search = functools.partial(
-        beam_search if decoding.strategy == "beam" else sample,
-        step,
-        cache,
-        max_length=max_length,
-        length_limits=limits,
-        bos_id=BOS,
-        eos_id=EOS,
-        pad_id=PAD,
-        forbidden_ids=(PAD, BOS),
-        prefixes=prefixes,
-    )
-    if decoding.strategy == "beam":
-        return search(
-            reorder=model.reorder,
-            batch_size=source.shape[0],
-            beam_size=beams,
-            alpha=decoding.alpha,
-            penalty=decoding.length_penalty,
-            num_return=num_return,
-            leave=source.shape[0] // _HURRY_LEAVES if hurry else None,
-        )
-    samples = search(
-        keys=jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(decoding.seed), numbers),
-        num_samples=beams,
-        temperature=decoding.temperature,
-        top_k=decoding.top_k,
-        top_p=decoding.top_p,
-    )
-    return samples, jnp.ones(source.shape[0], bool)
 
 
 def _warning(cut: Sequence[int], max_length: int) -> str:

@@ -24,27 +24,22 @@ class KeysValues(NamedTuple):
 
 
 class CachedKeysValues(NamedTuple):
-    """The same as decoding reads them: no step transposes what earlier ones have written.
+    """The same as decoding reads them: no step transposes or reshapes what earlier ones wrote."""
 
-    Each of W hypotheses has S places of its own; what all of them share has W = 1.
-    """
-
-    keys: Float[Array, "B H K W S"]
-    values: Float[Array, "B H W S Kv"]
+    keys: Float[Array, "B H K S"]
+    values: Float[Array, "B H S Kv"]
 
     @classmethod
-    def shared(cls, memory: KeysValues) -> "CachedKeysValues":
-        """Of [B S H K], for all hypotheses alike."""
-        keys, values = memory
-        return cls(keys.transpose(0, 2, 3, 1)[:, :, :, None], values.swapaxes(1, 2)[:, :, None])
+    def of(cls, memory: KeysValues) -> "CachedKeysValues":
+        """Of [B S H K]."""
+        return cls(memory.keys.transpose(0, 2, 3, 1), memory.values.swapaxes(1, 2))
 
-    def write(self, position: Int[Array, ""], new: KeysValues) -> "CachedKeysValues":
-        """Replaces the entries at `position` of each hypothesis by `new`, [B W H K]."""
-        keys = new.keys.transpose(0, 2, 3, 1)[..., None]
-        values = new.values.swapaxes(1, 2)[:, :, :, None]
+    def write(self, place: Int[Array, ""], new: KeysValues) -> "CachedKeysValues":
+        """Replaces the entries at the places from `place` on by `new`, [B W H K]."""
+        keys, values = CachedKeysValues.of(new)
         put = jax.lax.dynamic_update_slice_in_dim
         return CachedKeysValues(
-            put(self.keys, keys, position, axis=4), put(self.values, values, position, axis=3)
+            put(self.keys, keys, place, axis=3), put(self.values, values, place, axis=2)
         )
 
 
@@ -103,13 +98,8 @@ def cached_attention(
     cache: CachedKeysValues,
     mask: Bool[Array, "B 1 #W S"],
 ) -> Float[Array, "B W H Kv"]:
-    """Equation 1 for one position of W hypotheses, each over the places of all that `mask` allows.
-
-    The last axis of `mask` runs over the cache's hypotheses and their places together.
-    """
-    batch, heads, d_k = cache.keys.shape[:3]
-    keys = cache.keys.reshape(batch, heads, d_k, -1)
-    values = cache.values.reshape(batch, heads, -1, cache.values.shape[-1])
+    """Equation 1 for one position of W hypotheses, each over the places that `mask` allows it."""
+    keys, values = cache
     query = query * query.shape[-1] ** -0.5
     scores = jnp.einsum("bwhk,bhks->bhws", query, keys, preferred_element_type=jnp.float32)
     scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)

@@ -88,15 +88,15 @@ class DecoderLayer(nnx.Module):
     def step(
         self,
         x: Float[Array, "B W D"],
-        position: Int[Array, ""],
+        place: Int[Array, ""],
         cache: CachedKeysValues,
-        self_mask: Bool[Array, "B 1 W WT"],
+        self_mask: Bool[Array, "B 1 W TW"],
         memory: CachedKeysValues,
         memory_mask: Bool[Array, "B 1 1 S"],
     ) -> tuple[Float[Array, "B W D"], CachedKeysValues]:
         """The same for one new position of W hypotheses a sentence, which `cache` then holds."""
         y = self.self_attention_residual.enter(x)
-        cache = cache.write(position, self.self_attention.keys_values(y))
+        cache = cache.write(place, self.self_attention.keys_values(y))
         y = self.self_attention.step(y, cache, self_mask)
         x = self.self_attention_residual.leave(x, y)
         y = self.cross_attention_residual.enter(x)
@@ -115,18 +115,18 @@ class DecodingContext(NamedTuple):
 
     memory: list[CachedKeysValues]  # a layer
     memory_mask: Bool[Array, "B 1 1 S"]
-    positions: Float[Array, "T D"]
 
 
 class DecodingCache(NamedTuple):
-    """The past of W hypotheses a sentence.
+    """The past of W hypotheses a sentence: the last T steps, W places each, step after step.
 
     Keys and values stay where they were written. When a hypothesis goes on from another one, it
-    takes over a row of `ancestors`, which tells whose entry is its own at each position.
+    takes over a row of `ancestors`, which tells whose entry is its own at each step.
     """
 
     layers: list[CachedKeysValues]
-    ancestors: Int[Array, "B W T"]
+    ancestors: Int[Array, "B W T"]  # -1: none, the step was another sentence's
+    steps: Int[Array, ""]  # int32, taken so far; step t has the places of step t - T
 
 
 class Transformer(nnx.Module):
@@ -235,57 +235,66 @@ class Transformer(nnx.Module):
         logits = self.output_embedding.logits(x)
         return logits if self.output_bias is None else logits + self.output_bias[...]
 
-    def start_decoding(
-        self,
-        memory: Float[Array, "B S D"],
-        source_segments: Int[Array, "B S"],
-        beam_size: int,
-        max_length: int,
-    ) -> tuple[DecodingContext, DecodingCache]:
-        """Cross-attention keys and values, computed once, and an empty cache of W T places."""
-        context = DecodingContext(
+    def decoding_context(
+        self, memory: Float[Array, "B S D"], source_segments: Int[Array, "B S"]
+    ) -> DecodingContext:
+        """Cross-attention keys and values, computed once."""
+        return DecodingContext(
             [
-                CachedKeysValues.shared(layer.cross_attention.keys_values(memory))
+                CachedKeysValues.of(layer.cross_attention.keys_values(memory))
                 for layer in self.decoder
             ],
             attention_mask(source_segments),
-            jnp.asarray(self.target_positions(max_length)),
         )
-        leading = (memory.shape[0], self.config.num_heads)
-        places = (beam_size, max_length)
+
+    def empty_cache(self, batch_size: int, beam_size: int, max_length: int) -> DecodingCache:
+        """For B sentences with W hypotheses of at most T tokens."""
+        leading, places = (batch_size, self.config.num_heads), max_length * beam_size
+        dtype = jnp.dtype(self.config.dtype)
         empty = CachedKeysValues(
-            jnp.zeros((*leading, self.config.d_k, *places), memory.dtype),
-            jnp.zeros((*leading, *places, self.config.d_v), memory.dtype),
+            jnp.zeros((*leading, self.config.d_k, places), dtype),
+            jnp.zeros((*leading, places, self.config.d_v), dtype),
         )
-        ancestors = jnp.zeros((memory.shape[0], *places), jnp.int32)
-        return context, DecodingCache([empty] * len(self.decoder), ancestors)
+        return DecodingCache(
+            [empty] * len(self.decoder),
+            jnp.full((batch_size, beam_size, max_length), -1, jnp.int32),
+            jnp.zeros((), jnp.int32),
+        )
 
     def decode_step(
         self,
         tokens: Int[Array, "B W"],
-        position: Int[Array, ""],
+        positions: Int[Array, "B"],
         cache: DecodingCache,
         context: DecodingContext,
     ) -> tuple[Float[Array, "B W V"], DecodingCache]:
-        """Logits of the token after `tokens`, which stand at `position` (BOS at 0)."""
-        x = self.target_embedding(tokens)
-        x = x + context.positions[position].astype(x.dtype)
+        """Logits of the token after `tokens`, which stand at `positions` (BOS at 0), all below T.
+
+        A sentence's positions must be those since its cache was empty.
+        """
         batch, beams, length = cache.ancestors.shape
-        own = jnp.arange(beams)[:, None]
-        ancestors = jnp.where(jnp.arange(length) == position, own, cache.ancestors)
-        mask = (ancestors[:, :, None] == own) & (jnp.arange(length) <= position)  # [B W W T]
-        mask = mask.reshape(batch, 1, beams, beams * length)
+        x = self.target_embedding(tokens)
+        table = jnp.asarray(self.target_positions(length), x.dtype)
+        x = x + table[positions][:, None]
+        column = cache.steps % length
+        own = jnp.arange(beams)
+        ancestors = jnp.where(jnp.arange(length) == column, own[:, None], cache.ancestors)
+        mask = (ancestors[..., None] == own).reshape(batch, 1, beams, length * beams)
         layers = []
         for layer, past, memory in zip(self.decoder, cache.layers, context.memory, strict=True):
-            x, past = layer.step(x, position, past, mask, memory, context.memory_mask)
+            x, past = layer.step(x, column * beams, past, mask, memory, context.memory_mask)
             layers.append(past)
         x = x if self.decoder_norm is None else self.decoder_norm(x)
-        return self.logits(x), DecodingCache(layers, ancestors)
+        return self.logits(x), DecodingCache(layers, ancestors, cache.steps + 1)
 
     def reorder(self, cache: DecodingCache, parents: Int[Array, "B W"]) -> DecodingCache:
         """Gives hypothesis w the past of hypothesis `parents[w]`."""
         ancestors = jnp.take_along_axis(cache.ancestors, parents[:, :, None], axis=1)
         return cache._replace(ancestors=ancestors)
+
+    def forget(self, cache: DecodingCache, rows: Bool[Array, "B"]) -> DecodingCache:
+        """Takes their past from all hypotheses of the sentences `rows`."""
+        return cache._replace(ancestors=jnp.where(rows[:, None, None], -1, cache.ancestors))
 
     def _add_positions(self, x, encoding, positions, seed):
         """Section 5.4: dropout is applied to the sums of embeddings and positions."""
