@@ -95,12 +95,14 @@ def test_softmax_is_in_float32():
 
 
 def test_cache_write():
-    """One sentence, two hypotheses, one head, three places."""
-    cache = CachedKeysValues(jnp.zeros((1, 1, 2, 2, 3)), jnp.zeros((1, 1, 2, 3, 2)))
+    """One sentence, two hypotheses, one head, three steps of which this is the second."""
+    cache = CachedKeysValues(jnp.zeros((1, 1, 2, 6)), jnp.zeros((1, 1, 6, 2)))
     keys = jnp.arange(4.0).reshape(1, 2, 1, 2)
-    written = cache.write(jnp.asarray(1), KeysValues(keys, 10 + keys))
-    np.testing.assert_array_equal(written.keys[0, 0, :, 1], [[0, 2, 0], [0, 3, 0]])
-    np.testing.assert_array_equal(written.values[0, 0, 0], [[0, 0], [10, 11], [0, 0]])
+    written = cache.write(jnp.asarray(2), KeysValues(keys, 10 + keys))
+    np.testing.assert_array_equal(written.keys[0, 0], [[0, 0, 0, 2, 0, 0], [0, 0, 1, 3, 0, 0]])
+    np.testing.assert_array_equal(
+        written.values[0, 0], [[0, 0], [0, 0], [10, 11], [12, 13], [0, 0], [0, 0]]
+    )
 
 
 def test_cached_attention_equals_attention():
@@ -109,6 +111,6 @@ def test_cached_attention_equals_attention():
         for n, length in ((0, 5), (1, 6), (2, 6))
     )
     mask = jnp.arange(6) < jnp.array([[6], [2]])[:, None, None]
-    cache = CachedKeysValues.shared(KeysValues(*memory))
+    cache = CachedKeysValues.of(KeysValues(*memory))
     found = cached_attention(query, cache, mask)
     np.testing.assert_allclose(found, dot_product_attention(query, *memory, mask), atol=1e-6)

@@ -28,10 +28,29 @@ def test_benchmark_of_training_counts_real_tokens(run_script):
     assert median["target_tokens_per_second"] > 0 and median["peak_memory_mib"] > 100
     # A round of two steps cannot hold more target tokens than its two budgets.
     assert all(r["target_tokens_per_second"] * r["seconds"] <= 2 * 2_048 * 1.01 for r in rounds)
+    assert prepared["first_step_seconds"] > prepared["init_seconds"]
+    for record in (*rounds, median):
+        share = record["model_gflops_per_second"] / record["matmul_gflops_per_second"]
+        assert 0 < record["matmul_share"] < 1
+        assert record is median or abs(share - record["matmul_share"]) < 0.01
 
 
-def test_benchmark_of_decoding(run_script):
-    done = run_script("benchmark", f"--config={CONFIG}", "--what=decode", "--steps=3", "--rounds=1")
+def test_benchmark_of_the_input_pipeline(run_script):
+    arguments = [f"--config={CONFIG}", "--what=data", "--pairs=3000", "--steps=2", "--rounds=1"]
+    done = run_script("benchmark", *arguments)
     assert done.returncode == 0, done.stderr
     prepared, first, _ = map(json.loads, done.stdout.splitlines())
-    assert prepared["sentences"] == 3 and first["sentences_per_second"] > 0
+    assert 2_000 < prepared["pairs"] <= 3_000  # those that are too unequal are left out
+    assert 0 < first["target_tokens_per_second"] * first["seconds"] <= 2 * 2_048 * 1.01
+    assert "matmul_share" not in first
+
+
+def test_costs_by_size(run_script):
+    options = ["--factor=tokens", "--length=8", "--rounds=1", "--format=markdown"]
+    done = run_script("scaling", f"--config={CONFIG}", "--config.data.batch_tokens=64", *options)
+    assert done.returncode == 0, done.stderr
+    head, _, *rows, last = [line.split("|")[1:-1] for line in done.stdout.strip().splitlines()]
+    assert [row[0].strip() for row in rows] == ["16", "32", "64", "128", "256"]
+    gflop = [float(row[2]) for row in rows]
+    assert "GFLOP a step" in head[2] and gflop == sorted(gflop)
+    assert last[0].strip() == "exponent" and float(last[2]) == 1.0  # operations grow as tokens do
