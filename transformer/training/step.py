@@ -1,7 +1,7 @@
 """The state of a training run and the pure functions that advance and judge it."""
 
+import functools
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ from transformer.config import Config, ModelConfig
 from transformer.data.batching import Batch
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
 from transformer.sharding import batch_sharding, batch_shards, replicated, tree_shardings
-from transformer.training.compiler import training_options
+from transformer.training.compiler import initial_options, training_options
 from transformer.training.loss import LossSums, cross_entropy
 from transformer.training.optimizer import learning_rate, make_optimizer
 
@@ -41,8 +41,9 @@ class StepMetrics(NamedTuple):
     learning_rate: Float[Array, ""]
 
 
+@functools.cache
 def abstract_model(config: ModelConfig, vocab_size: int) -> Transformer:
-    """The model without its numbers: structure, shapes and axis names."""
+    """The model without its numbers: structure, shapes and axis names. To be read only."""
     return nnx.eval_shape(lambda: Transformer(config, vocab_size, nnx.Rngs(0)))
 
 
@@ -77,7 +78,8 @@ def make_init(config: Config, vocab_size: int, mesh: Mesh) -> tuple[Callable[[],
         ),
         ema=params if config.training.ema_decay else None,
     )
-    return partial(jax.jit(init, out_shardings=shardings), seed), shardings
+    jitted = jax.jit(init, out_shardings=shardings, compiler_options=initial_options(mesh))
+    return functools.partial(jitted, seed), shardings
 
 
 def _seed(config: Config) -> np.uint32:
@@ -168,7 +170,7 @@ def make_train_step(
         donate_argnums=1,
         compiler_options=training_options(config.model, mesh),
     )
-    return partial(jitted, _seed(config))
+    return functools.partial(jitted, _seed(config))
 
 
 def _accumulate(gradients, params, batch: Batch, key, count: int):
