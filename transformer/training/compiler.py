@@ -29,15 +29,6 @@ def training_options(config: ModelConfig, mesh: Mesh) -> dict[str, Any] | None:
     return _ONEDNN if half and able and platform(mesh) == "cpu" else None
 
 
-def initial_options(mesh: Mesh) -> dict[str, Any] | None:
-    """For `jax.jit` of a program that draws the initial weights, once in a run.
-
-    On a CPU more thorough optimisation takes three times as long in JAX 0.12 (9.6 instead of 3.3 s
-    for 4 + 4 layers), and gives the same numbers.
-    """
-    return {"xla_backend_optimization_level": 1} if platform(mesh) == "cpu" else None
-
-
 @functools.cache
 def _multiplies_bfloat16() -> bool:
     """Whether the CPU says so; Linux on x86-64 only, as is oneDNN in XLA."""

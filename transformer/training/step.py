@@ -16,7 +16,7 @@ from transformer.config import Config, ModelConfig
 from transformer.data.batching import Batch
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
 from transformer.sharding import batch_sharding, batch_shards, replicated, tree_shardings
-from transformer.training.compiler import initial_options, training_options
+from transformer.training.compiler import training_options
 from transformer.training.loss import LossSums, cross_entropy
 from transformer.training.optimizer import learning_rate, make_optimizer
 
@@ -78,8 +78,7 @@ def make_init(config: Config, vocab_size: int, mesh: Mesh) -> tuple[Callable[[],
         ),
         ema=params if config.training.ema_decay else None,
     )
-    jitted = jax.jit(init, out_shardings=shardings, compiler_options=initial_options(mesh))
-    return functools.partial(jitted, seed), shardings
+    return functools.partial(jax.jit(init, out_shardings=shardings), seed), shardings
 
 
 def _seed(config: Config) -> np.uint32:
