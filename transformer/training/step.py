@@ -41,9 +41,8 @@ class StepMetrics(NamedTuple):
     learning_rate: Float[Array, ""]
 
 
-@functools.cache
 def abstract_model(config: ModelConfig, vocab_size: int) -> Transformer:
-    """The model without its numbers: structure, shapes and axis names. To be read only."""
+    """The model without its numbers: structure, shapes and axis names."""
     return nnx.eval_shape(lambda: Transformer(config, vocab_size, nnx.Rngs(0)))
 
 
