@@ -35,6 +35,13 @@ def test_benchmark_of_training_counts_real_tokens(run_script):
         assert record is median or abs(share - record["matmul_share"]) < 0.01
 
 
+def test_benchmark_of_decoding(run_script):
+    done = run_script("benchmark", f"--config={CONFIG}", "--what=decode", "--steps=3", "--rounds=1")
+    assert done.returncode == 0, done.stderr
+    prepared, first, _ = map(json.loads, done.stdout.splitlines())
+    assert prepared["sentences"] == 3 and first["sentences_per_second"] > 0
+
+
 def test_benchmark_of_the_input_pipeline(run_script):
     arguments = [f"--config={CONFIG}", "--what=data", "--pairs=3000", "--steps=2", "--rounds=1"]
     done = run_script("benchmark", *arguments)
