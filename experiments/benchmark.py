@@ -14,6 +14,7 @@ more; with --pairs, of so many pairs of random ids, written to a temporary folde
 log-normal with a mean of 29 tokens.
 """
 
+import atexit
 import dataclasses
 import functools
 import json
@@ -125,7 +126,7 @@ def _training(config: Config) -> tuple[dict[str, Any], Round]:
         tokens, sentences, flops = [], 0, 0.0
         with jax.set_mesh(mesh):
             for batch in batches:
-                pairs = int((batch.target_out == EOS).sum())
+                pairs = _pairs_in(batch)
                 sentences += pairs
                 flops += pairs * training_flops(
                     config.model,
@@ -184,11 +185,12 @@ def _reading(config: Config) -> tuple[dict[str, Any], Round]:
     """Makes the batches of --steps steps a round, as training would take them."""
     if PAIRS.value:
         folder = tempfile.TemporaryDirectory(prefix="transformer-pairs-")
+        atexit.register(folder.cleanup)  # batches are read from it to the end
         pairs = _random_pairs(pathlib.Path(folder.name), PAIRS.value, config)
         started = time.time()
         data = plan_train_data(config.data, pairs, config.seed)
     else:
-        folder, started = None, time.time()
+        started = time.time()
         data, _ = prepare_data(config, make_mesh(config.mesh), None, _say)
     stream = data.iterator()
     next(stream)
@@ -198,20 +200,21 @@ def _reading(config: Config) -> tuple[dict[str, Any], Round]:
         "padding_share": round(data.padding.share, 4),
     }
 
-    def round_of(folder=folder) -> Work:  # keeps the folder as long as it is needed
+    def round_of() -> Work:
         batches = [next(stream) for _ in range(STEPS.value)]
-        outputs = [batch.target_out for batch in batches]
-        return Work(
-            sum(int((batch.target_segments > 0).sum()) for batch in batches),
-            sum(int((output == EOS).sum()) for output in outputs),
-        )
+        tokens = sum(int((batch.target_segments > 0).sum()) for batch in batches)
+        return Work(tokens, sum(map(_pairs_in, batches)))
 
     return prepared, round_of
 
 
+def _pairs_in(batch: Batch) -> int:
+    return int((batch.target_out == EOS).sum())
+
+
 def _random_pairs(folder: pathlib.Path, count: int, config: Config) -> PreparedPairs:
     """Pairs on disk. Their lengths are log-normal with a mean of 29, cut to what is kept."""
-    random, dtype = np.random.default_rng(0), np.dtype(np.uint16)
+    random, dtype = np.random.default_rng(0), np.min_scalar_type(config.data.vocab_size - 1)
     writer = PairsWriter(folder, dtype)
     for start in range(0, count, 100_000):
         drawn = random.lognormal(3.2, 0.6, min(100_000, count - start))

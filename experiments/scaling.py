@@ -30,11 +30,12 @@ from transformer.model.flops import training_flops
 from transformer.sharding import batch_shards, make_mesh, put_batch
 from transformer.training.step import make_init, make_train_step
 
-FACTORS = {  # name: heading, smallest and largest size as shares of the config's
-    "length": ("sentence length, at equal batch tokens", 1 / 4, 8),
-    "tokens": ("batch tokens", 1 / 4, 4),
-    "vocabulary": ("vocabulary", 1 / 4, 4),
-    "layers": ("layers", 1 / 4, 4),
+SHARES = (1 / 4, 1 / 2, 1, 2, 4)  # of the config's sizes
+FACTORS = {  # name: heading, shares
+    "length": ("sentence length, at equal batch tokens", (*SHARES, 8)),
+    "tokens": ("batch tokens", SHARES),
+    "vocabulary": ("vocabulary", SHARES),
+    "layers": ("layers", SHARES),
 }
 
 LOAD_CONFIG = cli.config_flag()
@@ -68,8 +69,7 @@ def main() -> None:
         LENGTH.value, config.data.batch_tokens, config.data.vocab_size, config.model.num_layers
     )
     for factor in FACTOR.value:
-        heading, least, most = FACTORS[factor]
-        shares = [least * 2**n for n in range(20) if least * 2**n <= most]
+        heading, shares = FACTORS[factor]
         values = sorted({max(1, round(getattr(centre, factor) * share)) for share in shares})
         costs = measure(config, [centre._replace(**{factor: value}) for value in values])
         head = [heading, "ms a step", "GFLOP a step", "GFLOP/s", "temporary MiB"]
@@ -94,9 +94,7 @@ def main() -> None:
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """The e of the power c size^e that is nearest to the costs, by least squares of logarithms."""
-    if len(sizes) < 2:
-        return float("nan")
-    return float(np.polyfit(np.log(sizes), np.log(np.maximum(costs, 1e-12)), 1)[0])
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
 def measure(config: Config, all_sizes: Sequence[Sizes]) -> list[Cost]:

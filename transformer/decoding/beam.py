@@ -188,10 +188,15 @@ def beam_search(
     def result(slots: _Slots) -> tuple[Hypotheses, Bool[Array, "B"]]:
         return _result(slots, divide_by(slots.limit)), slots.done
 
-    search = Search(start, advance, goes_on, result)
-    sizes = batch_size, limits.shape[0], jnp.sum(limits > 0)
-    found, done = run(search, cache, admit, *sizes, leave=leave or 0)
-    return found, done | (limits <= 0)
+    return run(
+        Search(start, advance, goes_on, result),
+        cache,
+        admit,
+        batch_size=batch_size,
+        sentences=limits.shape[0],
+        real=jnp.sum(limits > 0),
+        leave=leave or 0,
+    )
 
 
 def forbid(logits: Float[Array, "B W V"], ids: Sequence[int]) -> Float[Array, "B W V"]:

@@ -91,9 +91,6 @@ def run(
         slots, _, following, _ = carry
         return (following < real) | (left(slots) > leave)
 
-    found = jax.tree.map(
-        lambda x: jnp.zeros((sentences, *x.shape[1:]), x.dtype),
-        jax.eval_shape(search.result, slots),
-    )
+    found = search.result(search.start(jnp.arange(sentences)))  # what padding keeps
     carry = (slots, cache, jnp.asarray(batch_size), found)
     return lax.while_loop(unfinished, fill, carry)[-1]

@@ -64,8 +64,8 @@ class Translator:
 
         Args:
           graphdef: of a model with `encode`, `decoding_context`, `empty_cache`, `decode_step`,
-            `reorder` and `forget`, as
-            `transformer.model.encoder_decoder.Transformer` and `Ensemble` have them.
+            `reorder` and `forget`, as `transformer.model.encoder_decoder.Transformer` and
+            `Ensemble` have them.
           tokenizer: of both languages.
           decoding: strategy, beam size and limits.
           max_length: most source tokens, EOS included; longer lines are cut.
@@ -134,15 +134,15 @@ class Translator:
                 progress(len(lines) - left)
             return late
 
-        if self.decoding.strategy == "beam" and len(order) >= _FEW:
+        beam = self.decoding.strategy == "beam"
+        if beam and len(order) >= _FEW:
             # A few sentences take several times as many steps as others of their length. They begin
             # once more in batches of their own, all of one shape, with those of rare lengths.
             batches = list(self._batches(order, sources, begun, nbest, hurry=True))
             late = finish([batch for batch in batches if batch.count >= _FEW], hurry=True)
             late += [line for batch in batches if batch.count < _FEW for line in batch.lines]
             order = sorted(late, key=lambda line: len(sources[line]), reverse=True)
-        one_shape = self.decoding.strategy == "beam"
-        finish(self._batches(order, sources, begun, nbest, one_shape=one_shape))
+        finish(self._batches(order, sources, begun, nbest, one_shape=beam))
         return translations
 
     def _check(self, nbest: int) -> None:

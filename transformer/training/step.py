@@ -1,7 +1,7 @@
 """The state of a training run and the pure functions that advance and judge it."""
 
-import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -77,7 +77,7 @@ def make_init(config: Config, vocab_size: int, mesh: Mesh) -> tuple[Callable[[],
         ),
         ema=params if config.training.ema_decay else None,
     )
-    return functools.partial(jax.jit(init, out_shardings=shardings), seed), shardings
+    return partial(jax.jit(init, out_shardings=shardings), seed), shardings
 
 
 def _seed(config: Config) -> np.uint32:
@@ -168,7 +168,7 @@ def make_train_step(
         donate_argnums=1,
         compiler_options=training_options(config.model, mesh),
     )
-    return functools.partial(jitted, _seed(config))
+    return partial(jitted, _seed(config))
 
 
 def _accumulate(gradients, params, batch: Batch, key, count: int):
