@@ -51,13 +51,21 @@ def keep_memory() -> None:
 
     A training step on a CPU frees and takes again buffers of many megabytes. By default glibc
     returns each to the system, and a sixth of the time goes by in page faults; how it behaves is
-    settled when a process starts. Where GLIBC_TUNABLES is set already, or the interpreter runs
-    something else than a script of this folder (tests, notebooks), nothing happens.
+    settled when a process starts. All threads share one arena, since none of this reaches the
+    others, and it is XLA's threads that allocate. Where GLIBC_TUNABLES is set already, or the
+    interpreter runs something else than a script of this folder (tests, notebooks), nothing
+    happens.
     """
     main = getattr(sys.modules["__main__"], "__file__", None)
     script = main and pathlib.Path(main).resolve().parent == pathlib.Path(__file__).parent.resolve()
     if not script or platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
         return
-    tunables = {"mmap_max": 0, "trim_threshold": 10**11, "top_pad": 2**28, "hugetlb": 1}
+    tunables = {
+        "arena_max": 1,
+        "mmap_max": 0,
+        "trim_threshold": 10**11,
+        "top_pad": 2**28,
+        "hugetlb": 1,
+    }
     os.environ["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{k}={v}" for k, v in tunables.items())
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
