@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
     config.model.attention_bias = False  # section 3.2.2: X W, and no b
     config.model.output_bias = False  # section 3.4: the embedding matrix alone
     config.model.layer_norm_epsilon = 1e-6  # not in the paper; tensor2tensor's value
+    config.model.attention = "plain"  # "fused": the same by a kernel, on GPUs and TPUs
 
     config.data = ConfigDict()
     config.data.source = "tfds"

@@ -10,10 +10,10 @@ from transformer.model.attention import (
     CachedKeysValues,
     KeysValues,
     MultiHeadAttention,
-    attention_mask,
     cached_attention,
     dot_product_attention,
 )
+from transformer.model.visibility import Visibility
 
 
 def test_equation_1_by_hand():
@@ -37,7 +37,7 @@ def test_multi_head_attention_by_hand():
     attention.output[...] = jnp.array([[[1.0, 0.0]], [[10.0, 1.0]]])
     x = jnp.eye(2)[None]
     # Head 1: (4 + 3 x 8) / 4 = 7 and (4 + 8) / 2 = 6. Head 2: (2 + 0) / 2 = 1, twice.
-    output = attention(x, attention.keys_values(x), None)
+    output = attention(x, attention.keys_values(x), Visibility())
     np.testing.assert_allclose(output[0], [[7 + 10, 1], [6 + 10, 1]], rtol=1e-6)
 
 
@@ -54,26 +54,15 @@ def test_biases_are_added_to_the_four_projections():
     attention.output[...] = jnp.array([[[1.0, 2.0]]])
     attention.output_bias[...] = jnp.array([0.5, 0.0])
     x = jnp.eye(2)[None]
-    output = attention(x, attention.keys_values(x), None)
+    output = attention(x, attention.keys_values(x), Visibility())
     np.testing.assert_allclose(output[0], [[11.25, 21.5]] * 2, rtol=1e-6)
 
 
 def test_projections_have_no_bias():
     attention = MultiHeadAttention(small_model(), nnx.Rngs(0))
     zeros = jnp.zeros((1, 3, 16))
-    np.testing.assert_array_equal(attention(zeros, attention.keys_values(zeros), None), zeros)
-
-
-def test_masks():
-    key_segments = jnp.array([[1, 1, 2, 0]])
-    np.testing.assert_array_equal(attention_mask(key_segments)[0, 0], [[1, 1, 1, 0]])
     np.testing.assert_array_equal(
-        attention_mask(key_segments, key_segments)[0, 0],
-        [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]],
-    )
-    np.testing.assert_array_equal(
-        attention_mask(key_segments, key_segments, causal=True)[0, 0],
-        [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]],
+        attention(zeros, attention.keys_values(zeros), Visibility()), zeros
     )
 
 

@@ -122,6 +122,7 @@ def test_a_section_must_have_keys(value):
         ("decoding__length_penalty", "'gnmt', 'power', 'none'"),
         ("model__tie_embeddings", "'all', 'decoder', 'none'"),
         ("model__dtype", "'float32', 'bfloat16'"),
+        ("model__attention", "'plain', 'fused'"),
         ("data__source", "'files', 'tfds', 'grammar', 'prepared'"),
         ("data__vocab_type", "'bpe', 'unigram'"),
         ("decoding__strategy", "'beam', 'sample'"),
@@ -130,6 +131,26 @@ def test_a_section_must_have_keys(value):
 def test_a_choice_lists_what_can_be_chosen(key, choices):
     name = "config." + key.replace("__", ".")
     assert refusal(changed(**{key: "other"})) == f"{name} must be one of {choices}, not 'other'."
+
+
+@pytest.mark.parametrize(
+    ("changes", "wish"),
+    [
+        ({}, 'config.model.dtype "bfloat16", not "float32"'),
+        (
+            {"model__dtype": "bfloat16", "model__attention_dropout_rate": 0.1},
+            "config.model.attention_dropout_rate 0, not 0.1",
+        ),
+        (
+            {"model__dtype": "bfloat16", "model__d_v": 32},
+            "heads with d_k = d_v, a multiple of 8, not 64 and 32",
+        ),
+    ],
+)
+def test_fused_attention_names_what_it_takes(changes, wish):
+    message = refusal(changed(model__attention="fused", **changes))
+    assert message == f'config.model.attention "fused" takes {wish}; or set it to "plain".'
+    assert config_lib.from_dict(changed(model__attention="fused", model__dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from flax import nnx
 from flax.traverse_util import unflatten_dict
 
 from tests.helpers import small_model
-from transformer.model.attention import MultiHeadAttention, attention_mask
+from transformer.model.attention import MultiHeadAttention
 from transformer.model.encoder_decoder import DecoderLayer, EncoderLayer
+from transformer.model.visibility import Visibility
 
 PATH = pathlib.Path(__file__).parent / "golden" / "torch_layers.json"
 MODULES = {"attention": MultiHeadAttention, "encoder": EncoderLayer, "decoder": DecoderLayer}
@@ -50,19 +51,19 @@ def build(kind: str, norm: str, weights: dict) -> nnx.Module:
 def ours(kind: str, variant: str, weights: dict, inputs: dict) -> jax.Array:
     """A case's output. `inputs` has source [B S D] and target [B T D], and segments of both."""
     source, target = inputs["source"], inputs["target"]
-    source_mask = attention_mask(inputs["source_segments"])
-    target_mask = attention_mask(inputs["target_segments"], causal=True)
+    visible_source = Visibility(inputs["source_segments"])
+    visible_target = Visibility(inputs["target_segments"], causal=True)
     module = build(kind, "post" if kind == "attention" else variant, weights)
     if kind == "encoder":
-        return module(source, source_mask)
+        return module(source, visible_source)
     if kind == "decoder":
         memory = module.cross_attention.keys_values(source)
-        return module(target, memory, target_mask, source_mask)
+        return module(target, memory, visible_target, visible_source)
     if variant == "padding":
-        return module(source, module.keys_values(source), source_mask)
+        return module(source, module.keys_values(source), visible_source)
     if variant == "causal":
-        return module(target, module.keys_values(target), target_mask)
-    return module(target, module.keys_values(source), source_mask)
+        return module(target, module.keys_values(target), visible_target)
+    return module(target, module.keys_values(source), visible_source)
 
 
 GOLDEN = load_golden()

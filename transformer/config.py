@@ -43,6 +43,7 @@ class ModelConfig:
     attention_bias: bool = False  # of the four projections
     output_bias: bool = False  # of the pre-softmax layer
     layer_norm_epsilon: float = 1e-6  # added to the variance
+    attention: Literal["plain", "fused"] = "plain"  # fused: cuDNN's kernel on GPUs, splash on TPUs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +140,9 @@ def from_dict(values: ConfigDict | Mapping[str, Any]) -> Config:
     """
     config = _build(Config, values, "config")
     _check(config)
-    return dataclasses.replace(config, model=_with_head_sizes(config.model))
+    model = _with_head_sizes(config.model)
+    _check_attention(model)
+    return dataclasses.replace(config, model=model)
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -269,6 +272,23 @@ def _with_head_sizes(model: ModelConfig) -> ModelConfig:
         )
     size = model.d_model // model.num_heads
     return dataclasses.replace(model, d_k=model.d_k or size, d_v=model.d_v or size)
+
+
+def _check_attention(model: ModelConfig) -> None:
+    """What the kernels of fused attention ask for."""
+    for possible, wish in (
+        (model.dtype == "bfloat16", f'config.model.dtype "bfloat16", not "{model.dtype}"'),
+        (
+            model.attention_dropout_rate == 0,
+            f"config.model.attention_dropout_rate 0, not {model.attention_dropout_rate}",
+        ),
+        (
+            model.d_k == model.d_v and model.d_k % 8 == 0,
+            f"heads with d_k = d_v, a multiple of 8, not {model.d_k} and {model.d_v}",
+        ),
+    ):
+        if model.attention == "fused" and not possible:
+            raise UserError(f'config.model.attention "fused" takes {wish}; or set it to "plain".')
 
 
 def _check_mesh(config: Config) -> None:

@@ -13,7 +13,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
+from transformer.model.fused_attention import cudnn_attention, splash_attention
 from transformer.model.layers import parameter, weight
+from transformer.model.visibility import Visibility
+from transformer.sharding import platform
+
+# Where a platform has none, the plain formula stands in: a run may be trained on one platform and
+# used on another.
+_KERNELS = {"gpu": cudnn_attention, "tpu": splash_attention}
 
 
 class KeysValues(NamedTuple):
@@ -41,34 +48,6 @@ class CachedKeysValues(NamedTuple):
         return CachedKeysValues(
             put(self.keys, keys, place, axis=3), put(self.values, values, place, axis=2)
         )
-
-
-def attention_mask(
-    key_segments: Int[Array, "B S"],
-    query_segments: Int[Array, "B T"] | None = None,
-    causal: bool = False,
-) -> Bool[Array, "B 1 #T S"]:
-    """Who may attend whom: the one place that makes masks. True = may attend.
-
-    Segment 0 is padding and never attended. With `query_segments` (packed rows) a query sees only
-    the keys of its own segment; without, every real key. `causal` hides later keys
-    (section 3.2.3) and asks for T = S.
-    """
-    mask = (key_segments > 0)[:, None, None, :]
-    if query_segments is not None:
-        mask &= query_segments[:, None, :, None] == key_segments[:, None, None, :]
-    if causal:
-        mask &= causal_mask(key_segments.shape[1])
-    return mask
-
-
-def causal_mask(length: int) -> Bool[Array, "1 1 T T"]:
-    """A position attends itself and what came before it.
-
-    It is all that the decoder needs in unpacked rows: padding follows the sentence, so that no
-    real position could see it.
-    """
-    return jnp.tril(jnp.ones((1, 1, length, length), bool))
 
 
 def dot_product_attention(
@@ -137,6 +116,7 @@ class MultiHeadAttention(nnx.Module):
         self.value_bias = bias((heads, d_v), axes[1:])
         self.output_bias = bias((d_model,), ("embed",))
         self.dropout_rate = config.attention_dropout_rate
+        self.fused = config.attention == "fused"
         self.dtype = jnp.dtype(config.dtype)
 
     def keys_values(self, x: Float[Array, "*B S D"]) -> KeysValues:
@@ -148,14 +128,19 @@ class MultiHeadAttention(nnx.Module):
 
     def __call__(
         self,
-        x: Float[Array, "*B T D"],
+        x: Float[Array, "B T D"],
         keys_values: KeysValues,
-        mask: Bool[Array, "*#B #H #T S"] | None,
+        visible: Visibility,
         seed: Seed | None = None,
-    ) -> Float[Array, "*B T D"]:
+    ) -> Float[Array, "B T D"]:
         """Attends from `x` over `keys_values`; nothing is dropped without a `seed`."""
         query = self._project("...td,dhk->...thk", x, self.query, self.query_bias)
-        heads = dot_product_attention(query, *keys_values, mask, self.dropout_rate, seed)
+        kernel = _KERNELS.get(platform()) if self.fused else None
+        if kernel:
+            heads = kernel(query, *keys_values, visible)
+        else:
+            mask = visible.mask(x.shape[-2])
+            heads = dot_product_attention(query, *keys_values, mask, self.dropout_rate, seed)
         return self._project("...thk,hkd->...td", heads, self.output, self.output_bias)
 
     def step(

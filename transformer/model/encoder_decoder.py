@@ -19,8 +19,6 @@ from transformer.model.attention import (
     CachedKeysValues,
     KeysValues,
     MultiHeadAttention,
-    attention_mask,
-    causal_mask,
 )
 from transformer.model.dropout import Seed, dropout, make_seeds, split_seed
 from transformer.model.layers import (
@@ -31,6 +29,7 @@ from transformer.model.layers import (
     Residual,
     parameter,
 )
+from transformer.model.visibility import Visibility
 
 
 class EncoderLayer(nnx.Module):
@@ -45,13 +44,13 @@ class EncoderLayer(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "B S D"],
-        mask: Bool[Array, "B 1 #S S"],
+        visible: Visibility,
         seed: Seed | None = None,
     ) -> Float[Array, "B S D"]:
         """Self-attention, then feed-forward."""
         attend, add_attended, feed, add_fed = split_seed(seed, 4)
         y = self.self_attention_residual.enter(x)
-        y = self.self_attention(y, self.self_attention.keys_values(y), mask, attend)
+        y = self.self_attention(y, self.self_attention.keys_values(y), visible, attend)
         x = self.self_attention_residual.leave(x, y, add_attended)
         y = self.feed_forward(self.feed_forward_residual.enter(x), feed)
         return self.feed_forward_residual.leave(x, y, add_fed)
@@ -72,17 +71,17 @@ class DecoderLayer(nnx.Module):
         self,
         x: Float[Array, "B T D"],
         memory: KeysValues,
-        self_mask: Bool[Array, "#B 1 T T"],
-        memory_mask: Bool[Array, "B 1 #T S"],
+        visible: Visibility,
+        visible_memory: Visibility,
         seed: Seed | None = None,
     ) -> Float[Array, "B T D"]:
         """Masked self-attention, attention over the encoder's output, feed-forward."""
         attend, add_attended, attend_memory, *rest = split_seed(seed, 6)
         y = self.self_attention_residual.enter(x)
-        y = self.self_attention(y, self.self_attention.keys_values(y), self_mask, attend)
+        y = self.self_attention(y, self.self_attention.keys_values(y), visible, attend)
         x = self.self_attention_residual.leave(x, y, add_attended)
         y = self.cross_attention_residual.enter(x)
-        y = self.cross_attention(y, memory, memory_mask, attend_memory)
+        y = self.cross_attention(y, memory, visible_memory, attend_memory)
         return self._after_attention(x, y, rest)
 
     def step(
@@ -188,12 +187,13 @@ class Transformer(nnx.Module):
         )
         memory = self.encode(source, source_segments, source_positions, encode_key)
         if target_positions is None:
-            self_mask = causal_mask(target.shape[1])
-            memory_mask = attention_mask(source_segments)
+            # Padding follows the sentence, so that no real position could see it.
+            visible = Visibility(causal=True)
+            visible_memory = Visibility(source_segments)
         else:
-            self_mask = attention_mask(target_segments, target_segments, causal=True)
-            memory_mask = attention_mask(source_segments, target_segments)
-        return self.decode(target, memory, self_mask, memory_mask, target_positions, decode_key)
+            visible = Visibility(target_segments, target_segments, causal=True)
+            visible_memory = Visibility(source_segments, target_segments)
+        return self.decode(target, memory, visible, visible_memory, target_positions, decode_key)
 
     def encode(
         self,
@@ -204,20 +204,20 @@ class Transformer(nnx.Module):
     ) -> Float[Array, "B S D"]:
         """The encoder's output. Positions are given for packed rows only."""
         queries = None if source_positions is None else source_segments
-        mask = attention_mask(source_segments, queries)
+        visible = Visibility(source_segments, queries)
         embed_seed, *layer_seeds = make_seeds(dropout_key, 1 + len(self.encoder))
         x = self.source_embedding(source)
         x = self._add_positions(x, self.source_positions, source_positions, embed_seed)
         for layer, layer_seed in zip(self.encoder, layer_seeds, strict=True):
-            x = self._run(layer, x, mask, layer_seed)
+            x = self._run(layer, x, visible, layer_seed)
         return x if self.encoder_norm is None else self.encoder_norm(x)
 
     def decode(
         self,
         target: Int[Array, "B T"],
         memory: Float[Array, "B S D"],
-        self_mask: Bool[Array, "#B 1 T T"],
-        memory_mask: Bool[Array, "B 1 #T S"],
+        visible: Visibility,
+        visible_memory: Visibility,
         target_positions: Int[Array, "B T"] | None = None,
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "B T D"]:
@@ -227,7 +227,7 @@ class Transformer(nnx.Module):
         x = self._add_positions(x, self.target_positions, target_positions, embed_seed)
         for layer, layer_seed in zip(self.decoder, layer_seeds, strict=True):
             keys_values = layer.cross_attention.keys_values(memory)
-            x = self._run(layer, x, keys_values, self_mask, memory_mask, layer_seed)
+            x = self._run(layer, x, keys_values, visible, visible_memory, layer_seed)
         return x if self.decoder_norm is None else self.decoder_norm(x)
 
     def logits(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
@@ -244,7 +244,7 @@ class Transformer(nnx.Module):
                 CachedKeysValues.of(layer.cross_attention.keys_values(memory))
                 for layer in self.decoder
             ],
-            attention_mask(source_segments),
+            Visibility(source_segments).mask(1),
         )
 
     def empty_cache(self, batch_size: int, beam_size: int, max_length: int) -> DecodingCache:
