@@ -48,7 +48,7 @@ def test_onednn_is_not_for_other_machines_nor_for_an_xla_that_crashes(mesh, monk
     reason="JAX 0.11 and a CPU with bfloat16 products are needed",
 )
 @pytest.mark.parametrize(
-    ("dtype", "loss_tolerance", "tolerance"), [("bfloat16", 1e-3, 2e-2), ("float32", 1e-5, 1e-4)]
+    ("dtype", "loss_tolerance", "tolerance"), [("bfloat16", 3e-3, 2e-2), ("float32", 1e-5, 1e-4)]
 )
 def test_with_and_without_onednn_training_is_the_same(
     monkeypatch, dtype, loss_tolerance, tolerance
