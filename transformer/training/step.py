@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from transformer.config import Config, ModelConfig
 from transformer.data.batching import Batch
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
+from transformer.model.layers import read
 from transformer.sharding import batch_sharding, batch_shards, replicated, tree_shardings
 from transformer.training.compiler import training_options
 from transformer.training.loss import LossSums, cross_entropy
@@ -104,12 +105,12 @@ def batch_loss(
         batch.target_positions,
         dropout_key,
     )
-    matrix = model.output_embedding.matrix[...].astype(hidden.dtype)
+    matrix = read(model.output_embedding.matrix, hidden.dtype)
     if model.output_bias is not None:
         # A bias is the weight of an input that is always 1: the loss need not know of it.
         ones = jnp.ones((*hidden.shape[:-1], 1), hidden.dtype)
         hidden = jnp.concatenate([hidden, ones], -1)
-        bias = model.output_bias[...].astype(hidden.dtype)
+        bias = read(model.output_bias, hidden.dtype)
         matrix = jnp.concatenate([matrix, bias[:, None]], -1)
     mask = batch.target_segments > 0
     return cross_entropy(hidden, matrix, batch.target_out, mask, label_smoothing, shards)
