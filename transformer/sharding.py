@@ -218,7 +218,7 @@ def gather_fsdp(
     """A parameter as products read it: whole along fsdp, which cuts it for storage alone.
 
     Left to itself, GSPMD cuts the product instead of fetching the matrix, and then moves
-    activations, which are larger. The gradient is laid out as the parameter is stored.
+    activations, which are larger. The gradient is cut along fsdp again.
     """
     return constrain(parameter, *(None if "fsdp" in RULES[a] else a for a in logical_axes))
 
@@ -228,11 +228,7 @@ def _gather_forward(parameter, logical_axes):
 
 
 def _gather_backward(logical_axes, _, gradient):
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
-        return (gradient,)
-    spec = partition_spec(logical_axes, gradient.shape, mesh)
-    return (jax.lax.with_sharding_constraint(gradient, spec),)
+    return (constrain(gradient, *logical_axes),)
 
 
 gather_fsdp.defvjp(_gather_forward, _gather_backward)

@@ -144,6 +144,10 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         grads, sums = _accumulate(gradients, state.params, batch, key, training.accumulate_steps)
         grads = jax.tree.map(lambda g: g / jnp.maximum(sums.tokens, 1), grads)
+        if mesh.size > 1:
+            # Once for all uses of a matrix: of a vocabulary that tensor does not divide, the
+            # gradient is cut until here, and the stored matrix is not.
+            grads = jax.lax.with_sharding_constraint(grads, shardings.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
