@@ -205,6 +205,26 @@ def test_translating_and_evaluating_need_the_folder_alone(straight, tmp_path, ru
     assert {"bleu", "chrf", "ter", "paper_bleu", "bleu_signature", "seconds"} <= set(result)
 
 
+def test_a_run_translates_on_one_device_and_on_eight(straight, tmp_path, run_script):
+    """As a run of the mesh (2, 2, 2), which one device has no room for."""
+    workdir = shutil.copytree(straight[0], tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    config["mesh"] = {"data": 2, "fsdp": 2, "tensor": 2}
+    (workdir / "config.json").write_text(json.dumps(config))
+    outputs = []
+    for devices in (1, 8):
+        quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        flags = {"XLA_FLAGS": f"{quick} --xla_force_host_platform_device_count={devices}"}
+        text = "The man sleeps.\n\nThe old teacher reads a book.\nI see you.\n"
+        done = run_script("translate", f"--workdir={workdir}", "--nbest=2", stdin=text, env=flags)
+        assert done.returncode == 0, done.stderr
+        outputs.append([line.split(" ||| ") for line in done.stdout.splitlines()])
+    one, eight = outputs
+    assert len(one) >= 4 and [row[:2] for row in one] == [row[:2] for row in eight]
+    scores = [np.array([row[2:] for row in rows], float) for rows in outputs]
+    np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
 def test_nbest_and_files(straight, tmp_path, run_script, compiled):
     workdir, _ = straight
     source, output = tmp_path / "in.txt", tmp_path / "out.txt"

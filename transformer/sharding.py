@@ -1,10 +1,15 @@
 """The mesh, the one table of axis rules, and the shardings that follow from them.
 
 Parameters carry logical axis names (`transformer.model.layers.parameter`); this table says along
-which mesh axes each is cut. Everything else follows: GSPMD inserts the collectives.
+which mesh axes each is cut. GSPMD inserts the collectives; where it would choose bad ones, the
+model says how an array lies (`constrain`, `gather_fsdp`).
 """
 
+import contextlib
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,6 +30,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "mlp": ("tensor",),
     "head_dim": (),
     "position": (),
+    "features": (),  # of scales and biases [D]: too small to be worth a collective each
 }
 
 
@@ -47,6 +53,17 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     return jax.make_mesh(sizes, MESH_AXES, (AxisType.Auto,) * 3, devices=devices)
 
 
+def mesh_that_fits(config: MeshConfig) -> Mesh:
+    """`make_mesh`, or all devices along data where there are more or fewer than `config` asks for.
+
+    For weights that are read on another machine than they were trained on.
+    """
+    try:
+        return make_mesh(config)
+    except UserError:
+        return make_mesh(MeshConfig(data=-1, fsdp=1, tensor=1))
+
+
 def platform(mesh: Mesh | None = None) -> str:
     """What the program that is being traced will run on: "cpu", "gpu" or "tpu".
 
@@ -58,20 +75,33 @@ def platform(mesh: Mesh | None = None) -> str:
     return device.platform if device else jax.default_backend()
 
 
-def batch_shards(mesh: Mesh) -> int:
-    """Into how many pieces the rows of a batch are cut."""
-    return math.prod(mesh.shape[axis] for axis in RULES["batch"])
+def batch_shards(mesh: Mesh | None) -> int:
+    """Into how many pieces the rows of a batch are cut; one without a mesh."""
+    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in RULES["batch"])
+
+
+def shards(name: str) -> int:
+    """Into how many pieces the mesh in force cuts the logical axis `name`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = () if mesh.empty else RULES[name]
+    return math.prod(mesh.shape[axis] for axis in axes if axis not in mesh.manual_axes)
 
 
 def partition_spec(
     logical_axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh | AbstractMesh
 ) -> PartitionSpec:
-    """The mesh axes of each dimension; one that they do not divide stays whole."""
+    """The mesh axes of each dimension of a stored array; what they do not divide stays whole."""
+    return _spec(logical_axes, shape, mesh, lambda size, parts: size % parts == 0)
+
+
+def _spec(logical_axes, shape, mesh, may_cut) -> PartitionSpec:
+    # Inside `for_each_shard` the axes of the batch are cut already, and no longer to be named.
+    free = mesh.shape.keys() - set(jax.sharding.get_abstract_mesh().manual_axes)
     spec = []
     for name, size in zip(logical_axes, shape, strict=True):
-        axes = RULES[name] if name else ()
+        axes = tuple(axis for axis in RULES[name] if axis in free) if name else ()
         parts = math.prod(mesh.shape[axis] for axis in axes)
-        spec.append(axes if axes and size % parts == 0 else None)
+        spec.append(axes if axes and may_cut(size, parts) else None)
     return PartitionSpec(*spec)
 
 
@@ -111,9 +141,94 @@ def put_batch(mesh: Mesh, batch: Any) -> Any:
     )
 
 
+def for_each_shard(function: Callable, mesh: Mesh | None) -> Callable:
+    """`function(params, *arrays)` for each shard of the batch by itself, without the others.
+
+    Each takes its own rows of `arrays`, and gives its own rows of every result. A loop inside
+    then ends for each shard when its own rows are done. Matrices stay cut along tensor.
+    """
+    if batch_shards(mesh) == 1:
+        return function
+    rows = PartitionSpec(RULES["batch"])
+
+    def sharded(params: Any, *arrays: Any) -> Any:
+        in_specs = (PartitionSpec(), *(rows,) * len(arrays))
+        return jax.shard_map(
+            function,
+            mesh=mesh,
+            in_specs=in_specs,
+            out_specs=rows,
+            axis_names=set(RULES["batch"]),
+            check_vma=False,
+        )(params, *arrays)
+
+    return sharded
+
+
+def use(mesh: Mesh | None) -> AbstractContextManager:
+    """Puts `mesh` in force, where there is one, for what is traced and run inside."""
+    return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
+
+
+def deal(mesh: Mesh | None, arrays: Any) -> Any:
+    """Puts rows, of which every host has all (numpy, None stays None), on the mesh's devices.
+
+    Row n goes to shard n mod G of G, as cards are dealt: of rows that are sorted by length, no
+    shard has all the long ones.
+    """
+    if mesh is None:
+        return arrays
+    shards, where = batch_shards(mesh), batch_sharding(mesh)
+
+    def put(rows: np.ndarray) -> Array:
+        rows = rows.reshape(-1, shards, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
+        return jax.make_array_from_callback(rows.shape, where, lambda part: rows[part])
+
+    return jax.tree.map(put, arrays)
+
+
+def collect(mesh: Mesh | None, arrays: Any) -> Any:
+    """Rows on the host, in the order they had before `deal`; each device holds all of them."""
+    shards = batch_shards(mesh)
+
+    def take(array: Array) -> np.ndarray:
+        rows = np.asarray(array)
+        return rows.reshape(shards, -1, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)
+
+    return jax.tree.map(take, arrays)
+
+
 def constrain(x: Shaped[Array, "*shape"], *logical_axes: str | None) -> Shaped[Array, "*shape"]:
-    """Pins the layout of an intermediate array; without a mesh in force it does nothing."""
+    """Pins the layout of an intermediate array, on the mesh in force; on one device, nothing.
+
+    Sizes that do not divide are cut all the same: XLA pads the last piece, and keeps the padding
+    out of every sum, maximum and product.
+    """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
+    if mesh.empty or mesh.size == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, partition_spec(logical_axes, x.shape, mesh))
+    spec = _spec(logical_axes, x.shape, mesh, lambda size, parts: size >= parts)
+    return jax.lax.with_sharding_constraint(x, spec)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def gather_fsdp(
+    parameter: Shaped[Array, "*shape"], logical_axes: tuple[str, ...]
+) -> Shaped[Array, "*shape"]:
+    """A parameter as products read it: whole along fsdp, which cuts it for storage alone.
+
+    Left to itself, GSPMD cuts the product instead of fetching the matrix, and then moves
+    activations, which are larger. The gradient is cut along fsdp again.
+    """
+    return constrain(parameter, *(None if "fsdp" in RULES[a] else a for a in logical_axes))
+
+
+def _gather_forward(parameter, logical_axes):
+    return gather_fsdp(parameter, logical_axes), None
+
+
+def _gather_backward(logical_axes, _, gradient):
+    return (constrain(gradient, *logical_axes),)
+
+
+gather_fsdp.defvjp(_gather_forward, _gather_backward)

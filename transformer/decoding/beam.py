@@ -158,8 +158,7 @@ def beam_search(
             logits = force(logits, prefixes[slots.sentence], slots.position, pad_id)
         before = slots.live_log_probs - highest - log_sum
         values, parents, tokens = _candidates(logits, before, forbidden_ids)
-        flat = logits.reshape(batch_size, -1)
-        own = jnp.take_along_axis(flat, parents * logits.shape[2] + tokens, axis=1)  # [B C]
+        own = jax.vmap(lambda row, beam, token: row[beam, token])(logits, parents, tokens)  # [B C]
         own = (own - gather(highest, parents)) - gather(log_sum, parents)
         column = jnp.arange(max_length + 1) == length[:, None, None]
         paths = jax.tree.map(

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from transformer import sharding
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from transformer.decoding.ensemble import Ensemble, mean_log_probs
 
@@ -20,16 +22,30 @@ class ForcedScorer:
     Their sum is minus the negative log-likelihood that training reports for the same pairs.
     """
 
-    def __init__(self, graphdef: nnx.GraphDef, tokenizer: Tokenizer, batch_tokens: int):
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef,
+        tokenizer: Tokenizer,
+        batch_tokens: int,
+        mesh: Mesh | None = None,
+    ):
         """Compiles nothing yet.
 
         Args:
           graphdef: of a `Transformer`, or of an `Ensemble` of them.
           tokenizer: of both languages.
-          batch_tokens: most cells of either side of a batch, unless one pair alone has more.
+          batch_tokens: most cells of either side of a batch, unless one pair a device alone has
+            more.
+          mesh: divides the rows of a batch among its devices.
         """
-        self._tokenizer, self._batch_tokens = tokenizer, batch_tokens
-        self._score = jax.jit(lambda params, *arrays: _score(nnx.merge(graphdef, params), *arrays))
+        self._tokenizer, self._batch_tokens, self._mesh = tokenizer, batch_tokens, mesh
+        self._shards = sharding.batch_shards(mesh)
+        self._score = jax.jit(
+            sharding.for_each_shard(
+                lambda params, *arrays: _score(nnx.merge(graphdef, params), *arrays), mesh
+            ),
+            out_shardings=mesh and sharding.replicated(mesh),
+        )
 
     def score(
         self, params, sources: Sequence[str], targets: Sequence[str]
@@ -48,6 +64,7 @@ class ForcedScorer:
         while order:
             shape = lengths[order[0]]
             rows = max(1, self._batch_tokens // max(shape))
+            rows += -rows % self._shards
             chosen = [line for line in order[:rows] if lengths[line] == shape]
             order = order[len(chosen) :]
             arrays = []
@@ -56,7 +73,9 @@ class ForcedScorer:
                 for row, line in enumerate(chosen):
                     ids[row, : len(side[line])] = side[line]
                 arrays.append(ids)
-            found = np.asarray(self._score(params, *arrays))
+            with sharding.use(self._mesh):
+                arrays = sharding.deal(self._mesh, arrays)
+                found = sharding.collect(self._mesh, self._score(params, *arrays))
             for row, line in enumerate(chosen):
                 ids = encoded[1][line]
                 results[line] = ids, found[row, : len(ids)]

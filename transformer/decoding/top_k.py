@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
+
+from transformer.sharding import constrain, shards
 
 
 def top_k(
@@ -22,14 +25,20 @@ def top_k(
     count as -inf.
     """
     batch, beams, vocabulary = rows.shape
-    size = _block_size(vocabulary)
-    per_row = vocabulary // size
     out = np.isin(np.arange(vocabulary), forbidden)
+    # Where the columns are cut over devices, no block lies on two of them.
+    pieces = shards("vocab")
+    size = _block_size(-(-vocabulary // pieces))
+    per_row = -(-vocabulary // pieces) * pieces // size
     if count >= beams * per_row:
         rows = jnp.where(out, -jnp.inf, rows)
         return tuple(lax.top_k((rows + offsets[..., None]).reshape(batch, -1), count))
+    missing = per_row * size - vocabulary
+    if missing:
+        rows = jnp.pad(rows, ((0, 0), (0, 0), (0, missing)), constant_values=-jnp.inf)
     blocks = rows.reshape(batch, beams, per_row, size)
-    out = out.reshape(per_row, size)
+    blocks = constrain(blocks, "batch", None, "vocab", None)
+    out = np.pad(out, (0, missing)).reshape(per_row, size)
     highest = jnp.max(blocks, axis=-1)
     # Only the blocks with a forbidden column are masked before all entries are known to matter:
     # a copy of `rows` with the mask would cost as much as the maxima.
@@ -39,12 +48,13 @@ def top_k(
     highest += offsets[..., None]
     _, chosen = lax.top_k(highest.reshape(batch, -1), count)
     chosen = jnp.sort(chosen, axis=-1)  # equals: the lower index first
-    found = jnp.take_along_axis(blocks.reshape(batch, -1, size), chosen[..., None], axis=1)
-    found = jnp.where(jnp.asarray(out)[chosen % per_row], -jnp.inf, found)
-    found += jnp.take_along_axis(offsets, chosen // per_row, axis=1)[..., None]
+    beam, block = chosen // per_row, chosen % per_row
+    found = jax.vmap(lambda row, beam, block: row[beam, block])(blocks, beam, block)
+    found = jnp.where(jnp.asarray(out)[block], -jnp.inf, found)
+    found += jnp.take_along_axis(offsets, beam, axis=1)[..., None]
     values, places = lax.top_k(found.reshape(batch, -1), count)
-    block = jnp.take_along_axis(chosen, places // size, axis=1)
-    return values, block * size + places % size
+    index = beam * vocabulary + block * size  # of the blocks' first columns
+    return values, jnp.take_along_axis(index, places // size, axis=1) + places % size
 
 
 def _block_size(vocabulary: int) -> int:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Bool
 
 from transformer import sharding
 from transformer.config import DecodingConfig
@@ -75,9 +75,17 @@ class Translator:
         self.tokenizer = tokenizer
         self.decoding = decoding
         self.max_length = max_length
-        self._mesh = mesh
+        self.mesh = mesh
+        self._shards = sharding.batch_shards(mesh)
+
+        def decode_shards(params, *arrays, slots: int, **options):
+            one = functools.partial(
+                decode, graphdef, decoding, slots=slots // self._shards, **options
+            )
+            return sharding.for_each_shard(one, mesh)(params, *arrays)
+
         self._decode = jax.jit(
-            functools.partial(decode, graphdef, decoding),
+            decode_shards,
             static_argnames=("slots", "num_return", "hurry"),
             out_shardings=mesh and sharding.replicated(mesh),
         )
@@ -122,11 +130,8 @@ class Translator:
             nonlocal left
             late: list[int] = []
             for batch in batches:
-                arrays = jax.tree.map(self._place, batch[2:])
-                found, done = self._decode(
-                    params, *arrays, slots=batch.slots, num_return=nbest, hurry=hurry
-                )
-                rows = np.flatnonzero(np.asarray(done)[: batch.count]).tolist()
+                found, done = self._search(params, batch, nbest, hurry)
+                rows = np.flatnonzero(done[: batch.count]).tolist()
                 for row, translation in zip(rows, self._read(found, rows, nbest), strict=True):
                     translations[batch.numbers[row]] = translation
                 late += np.delete(batch.lines, rows).tolist()
@@ -198,20 +203,21 @@ class Translator:
             max_length=self.max_length,
             extra=room(decoding, hurry),
             queue=_QUEUE if beam else 1,
-            row_multiple=sharding.batch_shards(self._mesh) if self._mesh else 1,
+            row_multiple=self._shards,
             one_shape=one_shape,
         )
 
-    def _place(self, rows: Int[np.ndarray, "B ..."]) -> Int[np.ndarray | Array, "B ..."]:
-        """Every host has all of `rows`, and gives its own devices their part."""
-        if self._mesh is None:
-            return rows
-        where = sharding.batch_sharding(self._mesh)
-        return jax.make_array_from_callback(rows.shape, where, lambda part: rows[part])
+    def _search(
+        self, params: Any, batch: LineBatch, nbest: int, hurry: bool
+    ) -> tuple[Hypotheses, Bool[np.ndarray, "N"]]:
+        """What `decode` gives for the rows of `batch`, on the host."""
+        options = {"slots": batch.slots, "num_return": nbest, "hurry": hurry}
+        with sharding.use(self.mesh):
+            arrays = sharding.deal(self.mesh, batch[2:])
+            return sharding.collect(self.mesh, self._decode(params, *arrays, **options))
 
     def _read(self, found: Hypotheses, rows: Iterable[int], nbest: int) -> list[Translation]:
         """The first `nbest` hypotheses of `rows`, as text."""
-        found = jax.tree.map(np.asarray, found)
         kept = [[n for n in range(nbest) if n == 0 or row[n] > -np.inf] for row in found.scores]
         translations = []
         for row in rows:

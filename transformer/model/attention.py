@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
 from transformer.model.fused_attention import cudnn_attention, splash_attention
-from transformer.model.layers import parameter, weight
+from transformer.model.layers import add_bias, parameter, read, weight
 from transformer.model.visibility import Visibility
 from transformer.sharding import platform
 
@@ -114,7 +114,7 @@ class MultiHeadAttention(nnx.Module):
         self.query_bias = bias((heads, d_k), axes[1:])
         self.key_bias = bias((heads, d_k), axes[1:])
         self.value_bias = bias((heads, d_v), axes[1:])
-        self.output_bias = bias((d_model,), ("embed",))
+        self.output_bias = bias((d_model,), ("features",))
         self.dropout_rate = config.attention_dropout_rate
         self.fused = config.attention == "fused"
         self.dtype = jnp.dtype(config.dtype)
@@ -155,5 +155,5 @@ class MultiHeadAttention(nnx.Module):
         return self._project("...thk,hkd->...td", heads, self.output, self.output_bias)
 
     def _project(self, shapes: str, x: Array, matrix: nnx.Param, bias: nnx.Param | None) -> Array:
-        projected = jnp.einsum(shapes, x, matrix[...].astype(self.dtype))
-        return projected if bias is None else projected + bias[...].astype(self.dtype)
+        projected = jnp.einsum(shapes, x, read(matrix, self.dtype))
+        return projected if bias is None else add_bias(projected, bias)

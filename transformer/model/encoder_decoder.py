@@ -28,8 +28,10 @@ from transformer.model.layers import (
     Positions,
     Residual,
     parameter,
+    read,
 )
 from transformer.model.visibility import Visibility
+from transformer.sharding import constrain
 
 
 class EncoderLayer(nnx.Module):
@@ -233,7 +235,7 @@ class Transformer(nnx.Module):
     def logits(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
         """Unnormalised log-probabilities of the next token, float32."""
         logits = self.output_embedding.logits(x)
-        return logits if self.output_bias is None else logits + self.output_bias[...]
+        return logits if self.output_bias is None else logits + read(self.output_bias, jnp.float32)
 
     def decoding_context(
         self, memory: Float[Array, "B S D"], source_segments: Int[Array, "B S"]
@@ -300,10 +302,12 @@ class Transformer(nnx.Module):
         """Section 5.4: dropout is applied to the sums of embeddings and positions."""
         table = jnp.asarray(encoding(x.shape[1]), x.dtype)
         x = x + (table if positions is None else jnp.take(table, positions, axis=0))
+        x = constrain(x, "batch", None, None)
         return dropout(x, self.config.dropout_rate, seed)
 
     def _run(self, layer, *arguments):
-        return jax.checkpoint(layer)(*arguments) if self.config.remat else layer(*arguments)
+        x = jax.checkpoint(layer)(*arguments) if self.config.remat else layer(*arguments)
+        return constrain(x, "batch", None, None)
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any]]:

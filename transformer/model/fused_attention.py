@@ -9,11 +9,10 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, Shaped
 
 from transformer.model.visibility import Visibility
-from transformer.sharding import RULES
+from transformer.sharding import partition_spec
 
 _BLOCK = 128  # lanes of a TPU: splash attention takes lengths that are multiples of it
 _LARGEST_BLOCK = 512
@@ -59,14 +58,15 @@ def splash_attention(
     segments = [_padded(x, 1, _BLOCK) for x in segments]
     run = functools.partial(_splash, visible.causal)
     mesh = jax.sharding.get_abstract_mesh()
-    if not mesh.empty:
-        heads = PartitionSpec(RULES["batch"], RULES["heads"])
-        each = PartitionSpec(RULES["batch"])
+    if free := set(mesh.axis_names) - set(mesh.manual_axes):
+        heads = partition_spec(("batch", "heads", None, None), blocks[0].shape, mesh)
+        each = partition_spec(("batch", None), segments[0].shape, mesh)
         run = jax.shard_map(
             run,
             mesh=mesh,
             in_specs=(heads, heads, heads, each, each),
             out_specs=heads,
+            axis_names=free,
             check_vma=False,  # the kernel's outputs do not say along which axes they vary
         )
     return run(*blocks, *segments)[:, :, :length].swapaxes(1, 2)

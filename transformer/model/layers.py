@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
+from transformer.sharding import constrain, gather_fsdp
 
 
 def weight(
@@ -34,6 +36,16 @@ def parameter(
 ) -> nnx.Param:
     """A float32 parameter that carries the names which `transformer.sharding` maps to the mesh."""
     return nnx.Param(init(rngs.params(), shape, jnp.float32), logical_axes=logical_axes)
+
+
+def read(parameter: nnx.Param, dtype: DTypeLike) -> Float[Array, "..."]:
+    """A parameter as the model computes with it: in `dtype`, and whole along the fsdp axis."""
+    return gather_fsdp(parameter[...].astype(dtype), parameter.logical_axes)
+
+
+def add_bias(x: Float[Array, "..."], bias: nnx.Param) -> Float[Array, "..."]:
+    """`x` + `bias`, added in float32: then the bias's gradient is summed over tokens in float32."""
+    return (x + read(bias, jnp.float32)).astype(x.dtype)
 
 
 def sinusoidal_positions(length: int, d_model: int) -> Float[np.ndarray, "T D"]:
@@ -81,7 +93,7 @@ class Positions(nnx.Module):
             return encoding(length, self.d_model)
         if length > self.learned.shape[0]:
             raise ValueError(f"{length} positions, but only {self.learned.shape[0]} are learned.")
-        return self.learned[:length]
+        return read(self.learned, jnp.float32)[:length]
 
 
 class Embedding(nnx.Module):
@@ -94,13 +106,17 @@ class Embedding(nnx.Module):
 
     def __call__(self, ids: Int[Array, "*B T"]) -> Float[Array, "*B T D"]:
         """Embeds ids; rows of the matrix times sqrt(d_model)."""
-        rows = jnp.take(self.matrix[...], ids, axis=0).astype(self.dtype)
+        # Pinned once more for the gradient: tokens' gradients are added up where they are, and
+        # not sent to the devices that store the columns.
+        matrix = constrain(read(self.matrix, jnp.float32), "vocab", None)
+        rows = jnp.take(matrix, ids, axis=0).astype(self.dtype)
         return rows * jnp.asarray(self.matrix.shape[1] ** 0.5, self.dtype)
 
     def logits(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
         """The pre-softmax linear transformation, in float32."""
-        matrix = self.matrix[...].astype(self.dtype)
-        return jnp.einsum("...td,vd->...tv", x, matrix, preferred_element_type=jnp.float32)
+        matrix = read(self.matrix, self.dtype)
+        logits = jnp.einsum("...td,vd->...tv", x, matrix, preferred_element_type=jnp.float32)
+        return constrain(logits, *("batch", *(None,) * logits.ndim)[: logits.ndim - 1], "vocab")
 
 
 class FeedForward(nnx.Module):
@@ -112,7 +128,7 @@ class FeedForward(nnx.Module):
         self.w1 = weight(rngs, (d_model, d_ff), ("embed", "mlp"))
         self.b1 = parameter(zeros, rngs, (d_ff,), ("mlp",))
         self.w2 = weight(rngs, (d_ff, d_model), ("mlp", "embed"))
-        self.b2 = parameter(zeros, rngs, (d_model,), ("embed",))
+        self.b2 = parameter(zeros, rngs, (d_model,), ("features",))
         self.activation = {"relu": jax.nn.relu, "swish": jax.nn.swish}[config.activation]
         self.dropout_rate = config.feed_forward_dropout_rate
         self.dtype = jnp.dtype(config.dtype)
@@ -121,9 +137,9 @@ class FeedForward(nnx.Module):
         self, x: Float[Array, "*B T D"], seed: Seed | None = None
     ) -> Float[Array, "*B T D"]:
         """Applies the two layers to each position by itself."""
-        w1, b1, w2, b2 = (p[...].astype(self.dtype) for p in (self.w1, self.b1, self.w2, self.b2))
-        hidden = dropout(self.activation(x @ w1 + b1), self.dropout_rate, seed)
-        return hidden @ w2 + b2
+        w1, w2 = read(self.w1, self.dtype), read(self.w2, self.dtype)
+        hidden = dropout(self.activation(add_bias(x @ w1, self.b1)), self.dropout_rate, seed)
+        return add_bias(hidden @ w2, self.b2)
 
 
 class LayerNorm(nnx.Module):
@@ -131,8 +147,8 @@ class LayerNorm(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         shape = (config.d_model,)
-        self.scale = parameter(nnx.initializers.ones_init(), rngs, shape, ("embed",))
-        self.bias = parameter(nnx.initializers.zeros_init(), rngs, shape, ("embed",))
+        self.scale = parameter(nnx.initializers.ones_init(), rngs, shape, ("features",))
+        self.bias = parameter(nnx.initializers.zeros_init(), rngs, shape, ("features",))
         self.epsilon = config.layer_norm_epsilon
 
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:

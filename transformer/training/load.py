@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 from flax import nnx
+from jax.sharding import Mesh
 
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer
@@ -13,8 +13,8 @@ from transformer.decoding.ensemble import Ensemble
 from transformer.decoding.forced import ForcedScorer
 from transformer.decoding.translate import Translation, Translator
 from transformer.errors import UserError
-from transformer.model.encoder_decoder import split
-from transformer.sharding import make_mesh, replicated, shape_template
+from transformer.model.encoder_decoder import Transformer, logical_axes, split
+from transformer.sharding import mesh_that_fits, shape_template, tree_shardings
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import read_weights, saved_steps
 from transformer.training.step import abstract_model
@@ -45,7 +45,9 @@ class TrainedModel(NamedTuple):
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[tuple]:
         """Log probabilities of given translations; see `ForcedScorer.score`."""
-        scorer = ForcedScorer(self.graphdef, self.tokenizer, self.config.data.batch_tokens)
+        scorer = ForcedScorer(
+            self.graphdef, self.tokenizer, self.config.data.batch_tokens, self.translator.mesh
+        )
         return scorer.score(self.params, sources, targets)
 
 
@@ -54,7 +56,10 @@ def load(
     weights: Weights = Weights(),  # noqa: B008
     change: Callable[[Config], Config] = lambda config: config,
 ) -> TrainedModel:
-    """Reads the weights of a run, or of an ensemble; every device holds all of them.
+    """Reads the weights of a run, or of an ensemble, for all devices there are.
+
+    They are laid out on the first run's mesh where it fits, or else each device holds all of them
+    and translates its share of the lines.
 
     Args:
       workdirs: the folders of the runs; their vocabularies are the same.
@@ -74,11 +79,11 @@ def load(
                 f"{first} and {path} have different vocabularies; the runs of an ensemble must "
                 "share one (config.data.vocab_path names it when a run begins)."
             )
-    mesh = make_mesh(config.mesh)
+    mesh = mesh_that_fits(config.mesh)
     models, params, steps = [], [], []
     for path, own, _ in runs:
         models.append(abstract_model(own.model, tokenizer.vocab_size))
-        read, from_steps = _read(path, own, split(models[-1])[1], replicated(mesh), weights)
+        read, from_steps = _read(path, own, models[-1], mesh, weights)
         params.append(read)
         steps.append(from_steps)
     graphdef, values = split(models[0])[0], params[0]
@@ -89,9 +94,10 @@ def load(
 
 
 def _read(
-    workdir: pathlib.Path, config: Config, shapes: Any, sharding: Any, weights: Weights
+    workdir: pathlib.Path, config: Config, model: Transformer, mesh: Mesh, weights: Weights
 ) -> tuple[dict[str, Any], list[int]]:
-    template = shape_template(shapes, jax.tree.map(lambda array: sharding, shapes))
+    shapes = split(model)[1]
+    template = shape_template(shapes, tree_shardings(mesh, logical_axes(model), shapes))
     has_ema = config.training.ema_decay > 0
     if weights.ema and not has_ema:
         raise UserError(f"{workdir} has no moving average: its config.training.ema_decay is 0.")

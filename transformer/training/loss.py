@@ -23,10 +23,10 @@ CPU_CHUNK_TOKENS = 256
 class LossSums(NamedTuple):
     """Sums over real tokens; a quotient by `tokens` of the whole global batch is the mean."""
 
-    loss: Float[Array, ""]  # label-smoothed cross-entropy, nats
-    nll: Float[Array, ""]  # negative log-likelihood, nats: its mean is the log of the perplexity
-    correct: Float[Array, ""]  # tokens whose score is the highest
-    tokens: Float[Array, ""]
+    loss: Float[Array, "*G"]  # label-smoothed cross-entropy, nats
+    nll: Float[Array, "*G"]  # negative log-likelihood, nats: its mean is the log of the perplexity
+    correct: Float[Array, "*G"]  # tokens whose score is the highest
+    tokens: Float[Array, "*G"]
 
 
 def cross_entropy(
@@ -49,13 +49,15 @@ def cross_entropy(
     tokens = targets.size // shards
     chunks = _chunk_count(tokens)
     split = (shards, chunks, tokens // chunks)
-    return _sums(
-        hidden.reshape(*split, hidden.shape[-1]),
+    hidden = hidden.reshape(*split, hidden.shape[-1])
+    sums = _sums(
+        constrain(hidden, "batch", None, None, None),
         matrix,
         targets.reshape(split),
         mask.reshape(split).astype(jnp.float32),
         label_smoothing,
     )
+    return jax.tree.map(jnp.sum, sums)
 
 
 def _chunk_count(tokens: int) -> int:
@@ -66,24 +68,30 @@ def _chunk_count(tokens: int) -> int:
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _sums(hidden, matrix, targets, weights, label_smoothing) -> LossSums:
-    """`hidden` [G C c D], `targets` and `weights` [G C c]: G shards of C chunks of c tokens."""
+    """Sums [G] of `hidden` [G C c D], `targets` and `weights` [G C c].
+
+    There are G shards of C chunks of c tokens; no device needs another's before the last chunk.
+    """
+    mean_row = _mean_row(matrix)
 
     def body(sums, chunk):
         h, y, w = _take(chunk, hidden, targets, weights)
-        return jax.tree.map(jnp.add, sums, _chunk(h, matrix, y, w, label_smoothing)[0]), None
+        new = _chunk(h, matrix, mean_row, y, w, label_smoothing)[0]
+        return jax.tree.map(jnp.add, sums, new), None
 
-    sums, _ = jax.lax.scan(body, _zero_sums(), jnp.arange(hidden.shape[1]))
+    sums, _ = jax.lax.scan(body, _zero_sums(hidden.shape[0]), jnp.arange(hidden.shape[1]))
     return sums
 
 
 def _forward(hidden, matrix, targets, weights, label_smoothing):
     shards, chunks, _, d_model = hidden.shape
     vocab_size = matrix.shape[0]
+    mean_row = _mean_row(matrix)
 
     def body(carry, chunk):
         sums, matrix_gradient = carry
         h, y, w = _take(chunk, hidden, targets, weights)
-        new, exponentials, normaliser = _chunk(h, matrix, y, w, label_smoothing)
+        new, exponentials, normaliser = _chunk(h, matrix, mean_row, y, w, label_smoothing)
         # d loss / d logits = softmax - target distribution [G c V]
         is_target = y[..., None] == jnp.arange(vocab_size, dtype=y.dtype)
         gradient = exponentials * (w / normaliser)[..., None]
@@ -99,14 +107,15 @@ def _forward(hidden, matrix, targets, weights, label_smoothing):
 
     zeros = constrain(jnp.zeros((shards, vocab_size, d_model)), "batch", "vocab", None)
     (sums, matrix_gradient), hidden_gradient = jax.lax.scan(
-        body, (_zero_sums(), zeros), jnp.arange(chunks)
+        body, (_zero_sums(shards), zeros), jnp.arange(chunks)
     )
     hidden_gradient = jnp.moveaxis(hidden_gradient, 0, 1)
     return sums, (hidden_gradient, jnp.sum(matrix_gradient, 0).astype(matrix.dtype))
 
 
 def _backward(label_smoothing, gradients, cotangent):
-    scale = cotangent.loss
+    # Each shard's sum has the same cotangent, for `cross_entropy` adds them up.
+    scale = cotangent.loss[0]
     hidden, matrix = (g * scale.astype(g.dtype) for g in gradients)
     return hidden, matrix, None, None
 
@@ -118,31 +127,37 @@ def _take(chunk, *arrays):
     return [jax.lax.dynamic_index_in_dim(a, chunk, axis=1, keepdims=False) for a in arrays]
 
 
-def _zero_sums() -> LossSums:
-    return LossSums(*(jnp.zeros(()),) * 4)
+def _zero_sums(shards: int) -> LossSums:
+    return LossSums(*(constrain(jnp.zeros(shards), "batch"),) * 4)
+
+
+def _mean_row(matrix: Float[Array, "V D"]) -> Float[Array, "D"]:
+    return jnp.mean(matrix.astype(jnp.float32), axis=0)
 
 
 def _chunk(
     hidden: Float[Array, "G c D"],
     matrix: Float[Array, "V D"],
+    mean_row: Float[Array, "D"],
     targets: Int[Array, "G c"],
     weights: Float[Array, "G c"],
     label_smoothing: float,
 ) -> tuple[LossSums, Float[Array, "G c V"], Float[Array, "G c"]]:
-    """The sums of one chunk, and exp(logits - max) with its sum over V."""
+    """The sums [G] of one chunk, and exp(logits - max) with its sum over V."""
     logits = jnp.einsum("gcd,vd->gcv", hidden, matrix, preferred_element_type=jnp.float32)
+    logits = constrain(logits, "batch", None, "vocab")
     highest = jnp.max(logits, axis=-1)
     exponentials = jnp.exp(logits - highest[..., None])
     normaliser = jnp.sum(exponentials, axis=-1)
     log_normaliser = highest + jnp.log(normaliser)
     target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     # The mean logit is the score of the mean row: no further pass over V.
-    mean = hidden.astype(jnp.float32) @ jnp.mean(matrix.astype(jnp.float32), axis=0)
+    mean = hidden.astype(jnp.float32) @ mean_row
     loss = log_normaliser - (1 - label_smoothing) * target - label_smoothing * mean
     sums = LossSums(
-        loss=jnp.sum(weights * loss),
-        nll=jnp.sum(weights * (log_normaliser - target)),
-        correct=jnp.sum(weights * (target >= highest)),
-        tokens=jnp.sum(weights),
+        loss=jnp.sum(weights * loss, axis=-1),
+        nll=jnp.sum(weights * (log_normaliser - target), axis=-1),
+        correct=jnp.sum(weights * (target >= highest), axis=-1),
+        tokens=jnp.sum(weights, axis=-1),
     )
     return sums, exponentials, normaliser

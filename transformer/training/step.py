@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from transformer.config import Config, ModelConfig
 from transformer.data.batching import Batch
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
+from transformer.model.layers import read
 from transformer.sharding import batch_sharding, batch_shards, replicated, tree_shardings
 from transformer.training.compiler import training_options
 from transformer.training.loss import LossSums, cross_entropy
@@ -104,12 +105,12 @@ def batch_loss(
         batch.target_positions,
         dropout_key,
     )
-    matrix = model.output_embedding.matrix[...].astype(hidden.dtype)
+    matrix = read(model.output_embedding.matrix, hidden.dtype)
     if model.output_bias is not None:
         # A bias is the weight of an input that is always 1: the loss need not know of it.
         ones = jnp.ones((*hidden.shape[:-1], 1), hidden.dtype)
         hidden = jnp.concatenate([hidden, ones], -1)
-        bias = model.output_bias[...].astype(hidden.dtype)
+        bias = read(model.output_bias, hidden.dtype)
         matrix = jnp.concatenate([matrix, bias[:, None]], -1)
     mask = batch.target_segments > 0
     return cross_entropy(hidden, matrix, batch.target_out, mask, label_smoothing, shards)
@@ -143,6 +144,10 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         grads, sums = _accumulate(gradients, state.params, batch, key, training.accumulate_steps)
         grads = jax.tree.map(lambda g: g / jnp.maximum(sums.tokens, 1), grads)
+        if mesh.size > 1:
+            # Once for all uses of a matrix: of a vocabulary that tensor does not divide, the
+            # gradient is cut until here, and the stored matrix is not.
+            grads = jax.lax.with_sharding_constraint(grads, shardings.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
