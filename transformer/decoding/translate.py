@@ -6,7 +6,6 @@ the last bit of a matrix product, which may depend on the shape of the batch).
 """
 
 import dataclasses
-import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -21,11 +20,10 @@ from transformer import sharding
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import EOS, Tokenizer
 from transformer.decoding.beam import Hypotheses
-from transformer.decoding.decode import decode, room
-from transformer.decoding.line_batches import LineBatch, cut_lines
+from transformer.decoding.decode import jit_decode, room
+from transformer.decoding.line_batches import QUEUE, LineBatch, cut_lines
 from transformer.errors import UserError
 
-_QUEUE = 8  # lines in a batch for each that is decoded at a time
 _FEW = 48  # fewer lines than this are decoded sooner than a shape of their own is compiled
 
 
@@ -76,11 +74,7 @@ class Translator:
         self.decoding = decoding
         self.max_length = max_length
         self._mesh = mesh
-        self._decode = jax.jit(
-            functools.partial(decode, graphdef, decoding),
-            static_argnames=("slots", "num_return", "hurry"),
-            out_shardings=mesh and sharding.replicated(mesh),
-        )
+        self._decode = jit_decode(graphdef, decoding, mesh)
 
     def translate(
         self,
@@ -197,7 +191,7 @@ class Translator:
             decoding=decoding,
             max_length=self.max_length,
             extra=room(decoding, hurry),
-            queue=_QUEUE if beam else 1,
+            queue=QUEUE if beam else 1,
             row_multiple=sharding.batch_shards(self._mesh) if self._mesh else 1,
             one_shape=one_shape,
         )
