@@ -7,9 +7,10 @@
 
 It says whether the program compiles and fits, what it holds on each device, what it sends and
 computes, and how long a step would probably take: an estimate with its assumptions beside it. The
-batch has config.data.batch_tokens on either side, or --tokens_per_device on each device, in rows of
---length tokens: by default 64, of packed rows config.data.max_length. It takes what
-`pip install -e .[compile_tpu]` installs, or of GPUs compile_cuda13, of p100 and v100 compile_cuda12.
+batch has config.data.batch_tokens on either side, or --tokens_per_device on each device, in rows
+of --length tokens: by default 64, of packed rows config.data.max_length. It takes what
+`pip install -e .[compile_tpu]` installs, for GPUs compile_cuda13, and compile_cuda12 for p100 and
+v100.
 """
 
 import json

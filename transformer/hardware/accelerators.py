@@ -2,7 +2,8 @@
 
 TPUs: the pages "TPU v3", "v4", "v5e", "v5p", "v6e" and "TPU7x" of Google Cloud's documentation; of
 v3 and v4, whose links these do not give, Jouppi et al., "A domain-specific supercomputer for
-training deep neural networks" (2020) and "TPU v4: an optically reconfigurable supercomputer" (2023).
+training deep neural networks" (2020) and "TPU v4: an optically reconfigurable supercomputer for
+machine learning" (2023).
 
 GPUs: NVIDIA's data sheets of Tesla P100 SXM2 16 GB, V100 SXM2 16 GB, A100 SXM4 80 GB and H100 SXM5
 80 GB, dense matrices throughout, and of the machines that eight of them come in: DGX-1 (four

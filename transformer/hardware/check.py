@@ -8,7 +8,13 @@ import jax
 
 from transformer.config import Config
 from transformer.hardware import compile as compiling
-from transformer.hardware.estimate import Estimate, assumptions, estimate
+from transformer.hardware.estimate import (
+    Estimate,
+    assumptions,
+    compiler_seconds,
+    estimate,
+    roofline_seconds,
+)
 from transformer.hardware.hlo import parse
 from transformer.hardware.program import collectives
 from transformer.hardware.topology import Topology, devices_of, places_of
@@ -55,7 +61,7 @@ def check(
         "topology": topology.name,
         "chips": topology.chips,
         "devices": len(devices),
-        "mesh": {axis: size for axis, size in mesh.shape.items()},
+        "mesh": dict(mesh.shape),
         "dtype": config.model.dtype,
         "remat": config.model.remat,
     }
@@ -122,6 +128,11 @@ def check(
         "compile_seconds": seconds,
     }
     timing = _timing(found, flops, target_tokens, config, topology)
+    roofline = roofline_seconds(found, topology.accelerator)
+    timing["roofline_seconds"] = round(roofline, 6)
+    timing["roofline_mfu"] = round(flops / roofline / _peak(config, topology), 4)
+    if own := compiler_seconds(program, topology.accelerator, loop_trips):
+        timing["compiler_seconds"] = round(own + found.collective_wait_seconds, 6)
     if what == "train":
         timing["steps"] = config.training.num_steps
         timing["hours"] = round(config.training.num_steps * found.seconds / 3600, 2)
@@ -167,9 +178,6 @@ def _decoding_flops(config: Config, length: int) -> float:
 def _timing(
     found: Estimate, flops: float, target_tokens: int, config: Config, topology: Topology
 ) -> dict[str, Any]:
-    accelerator = topology.accelerator
-    half = config.model.dtype == "bfloat16" and accelerator.bfloat16_flops
-    peak = (half or accelerator.float32_flops) * topology.chips
     return {
         "label": "estimate, nothing was run",
         "seconds": round(found.seconds, 6),
@@ -180,5 +188,12 @@ def _timing(
         "collective_seconds": round(found.collective_seconds, 6),
         "collective_wait_seconds": round(found.collective_wait_seconds, 6),
         "target_tokens_per_second": round(target_tokens / found.seconds),
-        "mfu": round(flops / found.seconds / peak, 4),
+        "mfu": round(flops / found.seconds / _peak(config, topology), 4),
     }
+
+
+def _peak(config: Config, topology: Topology) -> float:
+    """FLOP/s of all chips in the dtype that the model computes in."""
+    accelerator = topology.accelerator
+    half = config.model.dtype == "bfloat16" and accelerator.bfloat16_flops
+    return (half or accelerator.float32_flops) * topology.chips

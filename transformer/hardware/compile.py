@@ -1,4 +1,4 @@
-"""Compiles the very functions that train and decode for a mesh of devices that need not be there."""
+"""Compiles the functions that train and decode, for a mesh of devices that need not be there."""
 
 import math
 import re

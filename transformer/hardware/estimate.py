@@ -1,4 +1,4 @@
-"""How long a compiled program would take on hardware that is not there: an estimate, no measurement.
+"""How long a compiled program would take on hardware that is not there: no measurement.
 
 Every instruction of the program's schedule takes as long as its slowest part: its matrix products
 at the speed of the matrix units, or its reads and writes at the speed of the main memory. They run
@@ -7,12 +7,14 @@ after its own, and hold the program up only where it waits for one that is not d
 """
 
 import dataclasses
+import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from transformer.hardware.accelerators import Accelerator
 from transformer.hardware.hlo import Computation, Instruction, Product, Program
-from transformer.hardware.program import Transfer, branches, entry, transfer_of, work_of
+from transformer.hardware.program import Transfer, branches, entry, runs, transfer_of, work_of
 
 MATRIX_SHARE = {"tpu": 0.9, "gpu": 0.7}
 MEMORY_SHARE = 0.85
@@ -40,6 +42,7 @@ class Estimate:
     collective_seconds: float = 0.0  # of all collectives, hidden or not
     collective_wait_seconds: float = 0.0  # waiting for them
     flops: float = 0.0  # of the program's matrix products
+    peak_seconds: float = 0.0  # of these at the peak rate
     memory_bytes: float = 0.0
 
 
@@ -82,16 +85,47 @@ def estimate(
     return _Clock(program, accelerator, tuple(places), tuple(torus)).run(loop_trips)
 
 
-def product_seconds(product: Product, accelerator: Accelerator) -> float:
-    """At the matrix units' attainable speed, with the dimensions they are filled up to.
+def roofline_seconds(found: Estimate, accelerator: Accelerator) -> float:
+    """What no program with these products, this traffic and these waits can be faster than.
 
-    The longer one of rows and columns streams through, in steps of eight; the other one and the
-    inner dimension are laid out on the unit.
+    All products at the peak or all traffic at the full bandwidth, whichever takes longer, as if
+    one hid the other entirely; then the waiting for collectives, as estimated.
+    """
+    memory = found.memory_bytes * accelerator.devices_per_chip / accelerator.memory_bandwidth
+    return max(found.peak_seconds, memory) + found.collective_wait_seconds
+
+
+def compiler_seconds(
+    program: Program, accelerator: Accelerator, loop_trips: int = 1
+) -> float | None:
+    """The sum of XLA's own estimates, which it leaves in programs for TPUs; collectives are not in.
+
+    They are cycles. The clock is taken to be the one at which the product that the compiler thinks
+    fastest would run at the peak. None where there are no such estimates.
+    """
+    cycles, seconds_per_cycle = 0, 0.0
+    for instruction, computation, times in runs(program, loop_trips):
+        if not (found := re.search(r'"estimated_cycles":"(\d+)"', instruction.attributes)):
+            continue
+        own = int(found[1])
+        cycles += times * own
+        work = work_of(program, instruction, computation)
+        ideal = sum(p.flops / _peak(p, accelerator) for p in work.products) if work else 0.0
+        seconds_per_cycle = max(seconds_per_cycle, ideal / own if own else 0.0)
+    return cycles * seconds_per_cycle if cycles and seconds_per_cycle else None
+
+
+def product_seconds(product: Product, accelerator: Accelerator) -> float:
+    """At the attainable speed of the matrix units, with all dimensions filled up to theirs.
+
+    One operand is laid out on the unit and the other one streams through it; fewer rows than the
+    unit has do not hide the time in which the next piece is laid out.
     """
     unit = accelerator.matrix_unit
-    streamed, laid = max(product.rows, product.columns), min(product.rows, product.columns)
-    padded = _padded(streamed, 8) * _padded(laid, unit) * _padded(product.inner, unit)
-    return 2 * product.count * padded / (_peak(product, accelerator) * _matrix_share(accelerator))
+    sizes = (product.rows, product.inner, product.columns)
+    padded = math.prod(-(-round(size) // unit) * unit for size in sizes)
+    attainable = _peak(product, accelerator) * MATRIX_SHARE[accelerator.platform]
+    return 2 * product.count * padded / attainable
 
 
 def transfer_seconds(
@@ -127,14 +161,6 @@ def transfer_seconds(
         bandwidth = bandwidth / shared or accelerator.memory_bandwidth / shared
     latency = hops * HOP_SECONDS[accelerator.platform]
     return latency + transfer.sent_bytes / (bandwidth * LINK_SHARE)
-
-
-def _padded(size: float, multiple: int) -> float:
-    return -(-round(size) // multiple) * multiple
-
-
-def _matrix_share(accelerator: Accelerator) -> float:
-    return MATRIX_SHARE[accelerator.platform]
 
 
 def _peak(product: Product, accelerator: Accelerator) -> float:
@@ -218,9 +244,12 @@ class _Clock:
             self.ends[name] = self.copies_free
             return
         compute = sum(product_seconds(product, self.accelerator) for product in work.products)
+        total.peak_seconds += sum(p.flops / _peak(p, self.accelerator) for p in work.products)
         if work.flops:
             peak = self.accelerator.bfloat16_flops or self.accelerator.float32_flops
-            compute += work.flops * self.accelerator.devices_per_chip / peak
+            least = work.flops * self.accelerator.devices_per_chip / peak
+            total.peak_seconds += least
+            compute += least / MATRIX_SHARE[self.accelerator.platform]
         if compute > memory:
             total.product_seconds += compute
         else:

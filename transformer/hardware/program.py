@@ -22,9 +22,22 @@ COLLECTIVES = (
 # They name, number or rearrange what is there and run no code of their own.
 _FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "iota"),
-    *("partition-id", "replica-id", "opt-barrier", "domain", "add-dependency", "get-dimension-size"),
+    *(
+        "partition-id",
+        "replica-id",
+        "opt-barrier",
+        "domain",
+        "add-dependency",
+        "get-dimension-size",
+    ),
 }
-_FREE_CALLS = ("ConcatBitcast", "AllocateBuffer", "Sharding", "LayoutConstraint", "AssumeGatherIndices")
+_FREE_CALLS = (
+    "ConcatBitcast",
+    "AllocateBuffer",
+    "Sharding",
+    "LayoutConstraint",
+    "AssumeGatherIndices",
+)
 
 
 class Work(NamedTuple):
@@ -80,9 +93,7 @@ def collectives(program: Program, devices: int, loop_trips: int = 1) -> dict[str
     return totals
 
 
-def runs(
-    program: Program, loop_trips: int = 1
-) -> Iterator[tuple[Instruction, Computation, int]]:
+def runs(program: Program, loop_trips: int = 1) -> Iterator[tuple[Instruction, Computation, int]]:
     """Every instruction that runs, where it stands, and how often it does.
 
     A loop of which only the data can tell when it ends counts `loop_trips` times, one inside of
@@ -247,7 +258,10 @@ def _fusion_bytes(inner: Computation, operands: list[Array], written: int) -> in
 def _read_of(parameter: Instruction, users: dict[str, list[Instruction]]) -> int:
     total = 0
     for user in users.get(parameter.name, []):
-        if user.opcode in ("dynamic-slice", "slice", "gather") and user.operands[0] == parameter.name:
+        if (
+            user.opcode in ("dynamic-slice", "slice", "gather")
+            and user.operands[0] == parameter.name
+        ):
             total += sum(array.bytes for array in user.result)
         elif user.opcode == "bitcast":
             total += _read_of(user, users)
