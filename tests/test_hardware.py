@@ -12,7 +12,7 @@ from tests.test_step import config_with
 from transformer.errors import UserError
 from transformer.hardware import topology as topology_lib
 from transformer.hardware.accelerators import ACCELERATORS
-from transformer.hardware.compile import training_batch
+from transformer.hardware.compile import _hbm_sizes, training_batch
 from transformer.hardware.estimate import (
     HOP_SECONDS,
     LINK_SHARE,
@@ -31,6 +31,7 @@ from transformer.hardware.program import (
     Transfer,
     collectives,
     entry,
+    kernels_without_flops,
     runs,
     transfer_of,
     work_of,
@@ -200,6 +201,31 @@ def test_products_are_found_in_every_dress():
         "rhs_reversal=0x1}, dim_labels=0bf1_i1o0->0b1f",
     )
     assert heads == Product(1, 8 * 256, 1_024, 1_024, "bf16")
+
+
+def test_kernels_say_what_they_compute_or_are_listed():
+    scores = '"intermediate_tensor_shape":{"element_type":"BF16","dimensions":["2","16","64","64"]}'
+    program = lines(
+        "%q = bf16[2,64,16,32]{3,2,1,0} parameter(0)",
+        "%f = (bf16[2,16,64,32]{3,1,2,0}, u8[0]{0}) custom-call(%q, %q, %q), "
+        f'custom_call_target="__cudnn$fmhaSoftmax", backend_config={{{scores}}}',
+        "%b = (bf16[2,16,64,32]{3,1,2,0}, u8[0]{0}) custom-call(%q, %q, %q), "
+        f'custom_call_target="__cudnn$fmhaSoftmaxBackward", backend_config={{{scores}}}',
+        '%p = bf16[2,64]{1,0} custom-call(%q), custom_call_target="tpu_custom_call", '
+        'backend_config={"cost_estimate":{"flops":"77","bytes_accessed":"9"}}',
+        '%o = bf16[2,64]{1,0} custom-call(%q), custom_call_target="own"',
+    )
+    found = estimate(program, ACCELERATORS["h100"], [Place((), 0)])
+    assert found.flops == (2 + 5) * 2 * 2 * 16 * 64 * 64 * 32 + 77
+    assert kernels_without_flops(program) == {"own": 1}
+
+
+def test_what_compilers_say_when_memory_runs_out():
+    message = "CompileTimeHbmOom: ... HLO temporaries (18.5G) exceeds available HBM (15.75G). HLO"
+    assert _hbm_sizes(message) == (18.5 * 2**30, 15.75 * 2**30)
+    message = "Ran out of memory in memory space hbm. Used 512.0M of 1.0G hbm. Exceeded by"
+    assert _hbm_sizes(message) == (2**29, 2**30)
+    assert _hbm_sizes("INTERNAL: something else") is None
 
 
 def test_products_fill_whole_matrix_units():

@@ -16,7 +16,7 @@ from transformer.hardware.estimate import (
     roofline_seconds,
 )
 from transformer.hardware.hlo import parse
-from transformer.hardware.program import collectives
+from transformer.hardware.program import collectives, kernels_without_flops
 from transformer.hardware.topology import Topology, devices_of, places_of
 from transformer.model.flops import forward_flops, training_flops
 from transformer.sharding import make_mesh
@@ -124,6 +124,7 @@ def check(
             for kind, t in sorted(totals.items())
         },
         "program_flops_per_device": found.flops,
+        "kernels_without_flops": kernels_without_flops(program, loop_trips),
         "arithmetic_intensity": round(found.flops / max(found.memory_bytes, 1), 1),
         "compile_seconds": seconds,
     }
@@ -137,6 +138,8 @@ def check(
         timing["steps"] = config.training.num_steps
         timing["hours"] = round(config.training.num_steps * found.seconds / 3600, 2)
     stated = assumptions(topology.accelerator)
+    if record["kernels_without_flops"]:
+        stated.append("kernels_without_flops take as long as their memory traffic")
     if what == "decode":
         stated.append("every output has as many tokens as its source, and no slot is ever empty")
     return record | {"estimate": timing | {"assumptions": stated}}

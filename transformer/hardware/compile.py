@@ -114,10 +114,22 @@ def compile_program(lowered: Any, mesh: Mesh) -> jax.stages.Compiled:
         with jax.set_mesh(mesh):
             return lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        used = re.search(r"Used ([\d.]+)([KMGT])i?B? of ([\d.]+)([KMGT])", str(error))
-        if used is None or "hbm" not in str(error).lower():
+        if (sizes := _hbm_sizes(str(error))) is None:
             raise
-        raise OutOfMemory(_bytes(*used.groups()[:2]), _bytes(*used.groups()[2:])) from None
+        raise OutOfMemory(*sizes) from None
+
+
+def _hbm_sizes(message: str) -> tuple[int, int] | None:
+    """What a program needs and what there is, from a message of the compiler for TPUs."""
+    patterns = (
+        r"\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)",
+        r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm",
+    )
+    for pattern in patterns:
+        if found := re.search(pattern, message):
+            number, unit, limit, limit_unit = found.groups()
+            return _bytes(number, unit), _bytes(limit, limit_unit)
+    return None
 
 
 def bytes_on_device(arrays: Any) -> int:

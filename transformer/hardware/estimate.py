@@ -237,7 +237,7 @@ class _Clock:
         if work is None:
             return
         total.memory_bytes += work.memory_bytes
-        total.flops += sum(product.flops for product in work.products) + (work.flops or 0.0)
+        total.flops += sum(product.flops for product in work.products) + work.flops
         memory = work.memory_bytes / self.memory_rate
         if beside:
             self.copies_free = max(self.copies_free, total.seconds) + memory

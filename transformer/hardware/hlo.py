@@ -188,12 +188,14 @@ def _bits(dtype: str) -> int:
 
 
 def product_of(instruction: Instruction, operands: Sequence[Array]) -> Product | None:
-    """The matrix products that a dot, a convolution or a call of cuBLAS consists of.
+    """The matrix products of a dot, a convolution, or a call of cuBLAS or cuDNN's attention.
 
     TPUs run every product as a convolution. A product of B times [M K] and [K N] has B M K and
     B K N entries in, B M N out, and B M N K multiplications: from these four numbers follow B, M,
     N and K, whatever the axes are called.
     """
+    if attention := _cudnn_attention(instruction, operands):
+        return attention
     if instruction.opcode == "dot" or _is_cublas(instruction):
         left = operands[0]
         axes = re.search(
@@ -224,6 +226,22 @@ def product_of(instruction: Instruction, operands: Sequence[Array]) -> Product |
 
 def _is_cublas(instruction: Instruction) -> bool:
     return instruction.opcode == "custom-call" and "__cublas$" in instruction.attributes
+
+
+def _cudnn_attention(instruction: Instruction, operands: Sequence[Array]) -> Product | None:
+    """cuDNN's fused attention: Q K^T and the weighted sum of V.
+
+    The backward pass has the first once more and two for the gradient of either.
+    """
+    if instruction.opcode != "custom-call" or "__cudnn$fmha" not in instruction.attributes:
+        return None
+    scores = re.search(
+        r'"intermediate_tensor_shape":\{.*?"dimensions":\[([\d",]+)\]', instruction.attributes
+    )
+    batch, heads, rows, columns = (int(size) for size in re.findall(r"\d+", scores[1]))
+    inner = operands[0].elements / (batch * heads * rows)
+    number = 5 if "Backward" in instruction.attributes else 2
+    return Product(number * batch * heads, rows, inner, columns, operands[0].dtype)
 
 
 def _convolution(instruction: Instruction, operands: Sequence[Array], output: Array) -> int:

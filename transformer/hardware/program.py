@@ -45,7 +45,7 @@ class Work(NamedTuple):
 
     products: tuple[Product, ...]
     memory_bytes: int  # read from and written to the device's main memory
-    flops: float | None = None  # of a kernel whose author says so; it is no product seen here
+    flops: float = 0.0  # of a kernel whose author states them; they are no products seen here
 
 
 class Transfer(NamedTuple):
@@ -209,8 +209,21 @@ def work_of(program: Program, instruction: Instruction, computation: Computation
     return Work(
         (product,) if product else (),
         _main_memory(operands) + written,
-        float(said[1]) if opcode == "custom-call" and said else None,
+        float(said[1]) if opcode == "custom-call" and said else 0.0,
     )
+
+
+def kernels_without_flops(program: Program, loop_trips: int = 1) -> dict[str, int]:
+    """How often kernels run of which only the traffic is known, by the name of their kind."""
+    found: dict[str, int] = {}
+    for instruction, computation, times in runs(program, loop_trips):
+        if instruction.opcode != "custom-call":
+            continue
+        work = work_of(program, instruction, computation)
+        if work and not work.products and not work.flops:
+            target = re.search(r'custom_call_target="([^"]*)"', instruction.attributes)
+            found[target[1]] = found.get(target[1], 0) + times
+    return found
 
 
 def products(program: Program, computation: Computation) -> Iterator[Product]:
