@@ -2,9 +2,10 @@
 
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from transformer.config import Config
 from transformer.hardware import compile as compiling
@@ -20,7 +21,6 @@ from transformer.hardware.program import collectives, kernels_without_flops
 from transformer.hardware.topology import Topology, devices_of, places_of
 from transformer.model.flops import forward_flops, training_flops
 from transformer.sharding import make_mesh
-from transformer.training.step import TrainState
 
 # Where JAX reserves memory on a GPU it takes so much (XLA_PYTHON_CLIENT_MEM_FRACTION).
 _GPU_SHARE = 0.75
@@ -56,7 +56,13 @@ def check(
     devices = devices_of(topology)
     mesh = make_mesh(config.mesh, devices)
     length = length or usual_length(config)
-    record: dict[str, Any] = {
+    if what == "train":
+        tokens = config.data.batch_tokens
+        tokens = tokens if tokens_per_device is None else tokens_per_device * len(devices)
+        case = _training(config, mesh, tokens, length)
+    else:
+        case = _decoding(config, mesh, length)
+    record = {
         "what": what,
         "topology": topology.name,
         "chips": topology.chips,
@@ -64,59 +70,114 @@ def check(
         "mesh": dict(mesh.shape),
         "dtype": config.model.dtype,
         "remat": config.model.remat,
+        "batch": case.batch,
+        "parameters": sum(math.prod(array.shape) for array in jax.tree.leaves(case.params)),
+        "flops": case.flops,
     }
-    if what == "train":
-        tokens = config.data.batch_tokens
-        tokens = tokens if tokens_per_device is None else tokens_per_device * len(devices)
-        shape = compiling.training_batch(config, mesh, tokens, length)
-        lowered = compiling.lower_training(config, mesh, shape)
-        work, loop_trips = shape.rows, 1
-        flops = work * training_flops(config.model, config.data.vocab_size, length, length)
-        target_tokens = shape.rows * length
-        record["batch"] = {
+    started = time.time()
+    try:
+        compiled = compiling.compile_program(case.lowered, mesh)
+    except compiling.OutOfMemory as error:
+        memory = case.held | {"needed": error.needed, "available": error.available}
+        found = {"fits": False, "bytes_per_device": memory}
+    else:
+        found = _found(compiled, case, config, topology, list(mesh.devices.flat))
+    return record | found | {"compile_seconds": round(time.time() - started, 1)}
+
+
+class _Case(NamedTuple):
+    """What is compiled, and what its numbers are measured by."""
+
+    lowered: Any
+    params: Any
+    held: dict[str, int]  # bytes on each device before the program starts
+    batch: dict[str, Any]
+    target_tokens: int
+    flops: float  # that the model needs for the batch
+    loop_trips: int  # of loops of which only the data can tell
+    steps: int | None  # of the whole training
+    assumptions: tuple[str, ...]
+
+
+def _training(config: Config, mesh: Mesh, tokens: int, length: int) -> _Case:
+    shape = compiling.training_batch(config, mesh, tokens, length)
+    lowered, state = compiling.lower_training(config, mesh, shape)
+    target_tokens = shape.rows * length
+    return _Case(
+        lowered=lowered,
+        params=state.params,
+        held={
+            "parameters": compiling.bytes_on_device(state.params),
+            "optimizer": compiling.bytes_on_device(state.opt_state),
+            "average": compiling.bytes_on_device(state.ema),
+        },
+        batch={
             "rows": shape.rows,
             "source_length": length,
             "target_length": length,
             "packed": config.data.packing,
             "target_tokens": target_tokens,
-            "target_tokens_per_device": target_tokens / len(devices),
-        }
-    else:
-        slots, shape = compiling.decoding_batch(config, mesh, length)
-        lowered = compiling.lower_decoding(config, mesh, slots, shape)
-        # Every output is taken to be as long as its source: so many steps for all slots in turn.
-        loop_trips = length * math.ceil(shape.rows / slots)
-        flops = shape.rows * _decoding_flops(config, length)
-        target_tokens = shape.rows * length
-        record["batch"] = {
+            "target_tokens_per_device": target_tokens / mesh.size,
+        },
+        target_tokens=target_tokens,
+        flops=shape.rows * training_flops(config.model, config.data.vocab_size, length, length),
+        loop_trips=1,
+        steps=config.training.num_steps,
+        assumptions=(),
+    )
+
+
+def _decoding(config: Config, mesh: Mesh, length: int) -> _Case:
+    slots, shape = compiling.decoding_batch(config, mesh, length)
+    lowered, state = compiling.lower_decoding(config, mesh, slots, shape)
+    return _Case(
+        lowered=lowered,
+        params=state.params,
+        held={"parameters": compiling.bytes_on_device(state.params)},
+        batch={
             "sentences": shape.rows,
             "at_a_time": slots,
             "source_length": length,
             "target_length": length,
             "beam_size": config.decoding.beam_size,
-        }
-    record |= {
-        "parameters": sum(math.prod(x.shape) for x in jax.tree.leaves(lowered.state.params)),
-        "flops": flops,
-    }
-    started = time.time()
-    state = _state_bytes(lowered.state, training=what == "train")
-    try:
-        compiled = compiling.compile_program(lowered.lowered, mesh)
-    except compiling.OutOfMemory as error:
-        memory = state | {"needed": error.needed, "available": error.available}
-        return record | {
-            "fits": False,
-            "bytes_per_device": memory,
-            "compile_seconds": round(time.time() - started, 1),
-        }
-    seconds = round(time.time() - started, 1)
-    memory = state | _memory(compiled, topology)
+        },
+        target_tokens=shape.rows * length,
+        flops=shape.rows * _decoding_flops(config, length),
+        loop_trips=length * math.ceil(shape.rows / slots),
+        steps=None,
+        assumptions=("every output has as many tokens as its source, and no slot is ever empty",),
+    )
+
+
+def _decoding_flops(config: Config, length: int) -> float:
+    """Of one sentence: its source once, its output once for each hypothesis."""
+    model, vocab_size = config.model, config.data.vocab_size
+    source = forward_flops(model, vocab_size, length, 0)
+    hypothesis = forward_flops(model, vocab_size, length, length) - source
+    beams = config.decoding.beam_size if config.decoding.strategy == "beam" else 1
+    return source + beams * hypothesis
+
+
+def _found(
+    compiled: jax.stages.Compiled,
+    case: _Case,
+    config: Config,
+    topology: Topology,
+    devices: list[jax.Device],
+) -> dict[str, Any]:
+    """What the compiled program holds, sends, computes, and how long it probably takes."""
+    accelerator = topology.accelerator
+    memory = case.held | _memory(compiled, topology)
     program = parse(compiled.as_text())
-    places = places_of(topology, list(mesh.devices.flat))
-    found = estimate(program, topology.accelerator, places, topology.torus, loop_trips)
-    totals = collectives(program, len(devices), loop_trips)
-    record |= {
+    places = places_of(topology, devices)
+    found = estimate(program, accelerator, places, topology.torus, case.loop_trips)
+    own = compiler_seconds(program, accelerator, case.loop_trips)
+    totals = collectives(program, len(devices), case.loop_trips)
+    kernels = kernels_without_flops(program, case.loop_trips)
+    stated = [*assumptions(accelerator), *case.assumptions]
+    if kernels:
+        stated.append("kernels_without_flops take as long as their memory traffic")
+    return {
         "fits": memory["needed"] <= memory["available"],
         "bytes_per_device": memory,
         "collectives": {
@@ -124,34 +185,10 @@ def check(
             for kind, t in sorted(totals.items())
         },
         "program_flops_per_device": found.flops,
-        "kernels_without_flops": kernels_without_flops(program, loop_trips),
+        "kernels_without_flops": kernels,
         "arithmetic_intensity": round(found.flops / max(found.memory_bytes, 1), 1),
-        "compile_seconds": seconds,
+        "estimate": _timing(found, own, case, config, topology) | {"assumptions": stated},
     }
-    timing = _timing(found, flops, target_tokens, config, topology)
-    roofline = roofline_seconds(found, topology.accelerator)
-    timing["roofline_seconds"] = round(roofline, 6)
-    timing["roofline_mfu"] = round(flops / roofline / _peak(config, topology), 4)
-    if own := compiler_seconds(program, topology.accelerator, loop_trips):
-        timing["compiler_seconds"] = round(own + found.collective_wait_seconds, 6)
-    if what == "train":
-        timing["steps"] = config.training.num_steps
-        timing["hours"] = round(config.training.num_steps * found.seconds / 3600, 2)
-    stated = assumptions(topology.accelerator)
-    if record["kernels_without_flops"]:
-        stated.append("kernels_without_flops take as long as their memory traffic")
-    if what == "decode":
-        stated.append("every output has as many tokens as its source, and no slot is ever empty")
-    return record | {"estimate": timing | {"assumptions": stated}}
-
-
-def _state_bytes(state: TrainState, training: bool) -> dict[str, int]:
-    """What is there before the program starts."""
-    held = {"parameters": compiling.bytes_on_device(state.params)}
-    if training:
-        held["optimizer"] = compiling.bytes_on_device(state.opt_state)
-        held["average"] = compiling.bytes_on_device(state.ema)
-    return held
 
 
 def _memory(compiled: jax.stages.Compiled, topology: Topology) -> dict[str, int]:
@@ -169,19 +206,14 @@ def _memory(compiled: jax.stages.Compiled, topology: Topology) -> dict[str, int]
     }
 
 
-def _decoding_flops(config: Config, length: int) -> float:
-    """Of one sentence: its source once, its output once for each hypothesis."""
-    model, vocab_size = config.model, config.data.vocab_size
-    source = forward_flops(model, vocab_size, length, 0)
-    hypothesis = forward_flops(model, vocab_size, length, length) - source
-    beams = config.decoding.beam_size if config.decoding.strategy == "beam" else 1
-    return source + beams * hypothesis
-
-
 def _timing(
-    found: Estimate, flops: float, target_tokens: int, config: Config, topology: Topology
+    found: Estimate, own: float | None, case: _Case, config: Config, topology: Topology
 ) -> dict[str, Any]:
-    return {
+    accelerator = topology.accelerator
+    half = config.model.dtype == "bfloat16" and accelerator.bfloat16_flops
+    peak = (half or accelerator.float32_flops) * topology.chips
+    roofline = roofline_seconds(found, accelerator)
+    timing = {
         "label": "estimate, nothing was run",
         "seconds": round(found.seconds, 6),
         "product_seconds": round(found.product_seconds, 6),
@@ -190,13 +222,13 @@ def _timing(
         "copy_wait_seconds": round(found.copy_wait_seconds, 6),
         "collective_seconds": round(found.collective_seconds, 6),
         "collective_wait_seconds": round(found.collective_wait_seconds, 6),
-        "target_tokens_per_second": round(target_tokens / found.seconds),
-        "mfu": round(flops / found.seconds / _peak(config, topology), 4),
+        "roofline_seconds": round(roofline, 6),
+        "target_tokens_per_second": round(case.target_tokens / found.seconds),
+        "mfu": round(case.flops / found.seconds / peak, 4),
+        "roofline_mfu": round(case.flops / roofline / peak, 4),
     }
-
-
-def _peak(config: Config, topology: Topology) -> float:
-    """FLOP/s of all chips in the dtype that the model computes in."""
-    accelerator = topology.accelerator
-    half = config.model.dtype == "bfloat16" and accelerator.bfloat16_flops
-    return (half or accelerator.float32_flops) * topology.chips
+    if own:
+        timing["compiler_seconds"] = round(own + found.collective_wait_seconds, 6)
+    if case.steps:
+        timing |= {"steps": case.steps, "hours": round(case.steps * found.seconds / 3600, 2)}
+    return timing

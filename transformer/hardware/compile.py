@@ -34,13 +34,6 @@ class OutOfMemory(Exception):
         self.needed, self.available = needed, available
 
 
-class Lowered(NamedTuple):
-    """A program that is ready to be compiled, and the arrays that it takes."""
-
-    lowered: Any  # jax.stages.Lowered
-    state: TrainState  # shapes with their shardings
-
-
 def training_batch(config: Config, mesh: Mesh, tokens: int, length: int) -> BatchShape:
     """As many rows as `tokens` have room for and devices and micro-batches share evenly.
 
@@ -59,8 +52,13 @@ def training_batch(config: Config, mesh: Mesh, tokens: int, length: int) -> Batc
     return BatchShape(rows, length)
 
 
-def lower_training(config: Config, mesh: Mesh, shape: BatchShape) -> Lowered:
-    """`transformer.training.step.make_train_step`, for a batch of that shape."""
+def lower_training(
+    config: Config, mesh: Mesh, shape: BatchShape
+) -> tuple[jax.stages.Lowered, TrainState]:
+    """`transformer.training.step.make_train_step` for such a batch, and the shapes of its state.
+
+    They are `jax.ShapeDtypeStruct`s with their shardings.
+    """
     state, shardings = _abstract_state(config, mesh)
     train_step = make_train_step(config, config.data.vocab_size, mesh, shardings)
     ids = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=batch_sharding(mesh))
@@ -69,7 +67,7 @@ def lower_training(config: Config, mesh: Mesh, shape: BatchShape) -> Lowered:
     with jax.set_mesh(mesh):
         # make_train_step returns a jitted function with its first argument, the seed, bound.
         lowered = train_step.func.lower(*train_step.args, state, batch)
-    return Lowered(lowered, state)
+    return lowered, state
 
 
 def decoding_batch(config: Config, mesh: Mesh, length: int) -> tuple[int, BatchShape]:
@@ -94,8 +92,10 @@ def decoding_batch(config: Config, mesh: Mesh, length: int) -> tuple[int, BatchS
     return batch.slots, BatchShape(*batch.source.shape)
 
 
-def lower_decoding(config: Config, mesh: Mesh, slots: int, shape: BatchShape) -> Lowered:
-    """The function that `transformer.decoding.translate.Translator` compiles."""
+def lower_decoding(
+    config: Config, mesh: Mesh, slots: int, shape: BatchShape
+) -> tuple[jax.stages.Lowered, TrainState]:
+    """The function that `transformer.decoding.translate.Translator` compiles, likewise."""
     state, _ = _abstract_state(config, mesh)
     graphdef = split(abstract_model(config.model, config.data.vocab_size))[0]
     rows = batch_sharding(mesh)
@@ -105,10 +105,10 @@ def lower_decoding(config: Config, mesh: Mesh, slots: int, shape: BatchShape) ->
     lowered = decode.lower(
         state.params, source, numbers, numbers, None, slots=slots, num_return=1, hurry=True
     )
-    return Lowered(lowered, state)
+    return lowered, state
 
 
-def compile_program(lowered: Any, mesh: Mesh) -> jax.stages.Compiled:
+def compile_program(lowered: jax.stages.Lowered, mesh: Mesh) -> jax.stages.Compiled:
     """Raises OutOfMemory where the compiler itself says that the program does not fit."""
     try:
         with jax.set_mesh(mesh):
