@@ -91,7 +91,14 @@ def main() -> None:
 def table_of(found: dict[Row, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of one model."""
     head = ["machine", "chips", "dtype", "tokens a chip", "GiB a device", "all-reduce MB"]
-    head += ["ms a step", "target tokens/s", "MFU", "roofline", "hours"]
+    head += [
+        "ms a step, estimate",
+        "by XLA's cycles",
+        "target tokens/s",
+        "MFU",
+        "roofline",
+        "hours",
+    ]
     return head, [_cells(row, record) for row, record in found.items()]
 
 
@@ -105,13 +112,14 @@ def _cells(row: Row, record: dict[str, Any]) -> list[str]:
     need, room = (memory[key] / 2**30 for key in ("needed", "available"))
     cells.append(f"{need:.1f} of {room:.1f}" + ("" if record["fits"] else ": does not fit"))
     if "estimate" not in record:
-        return [*cells, *[""] * 6]
+        return [*cells, *[""] * 7]
     timing = record["estimate"]
     sent = record["collectives"].get("all-reduce", {"bytes": 0})["bytes"]
     return [
         *cells,
         f"{sent / 1e6:,.0f}",
         f"{timing['seconds'] * 1e3:,.1f}",
+        f"{timing['compiler_seconds'] * 1e3:,.1f}" if "compiler_seconds" in timing else "",
         f"{timing['target_tokens_per_second']:,}",
         f"{timing['mfu']:.0%}",
         f"{timing['roofline_mfu']:.0%}",

@@ -7,6 +7,7 @@ import json
 import jax
 import pytest
 
+from experiments import compile_tables
 from tests.helpers import VOCAB_SIZE
 from tests.test_step import config_with
 from transformer.errors import UserError
@@ -372,6 +373,39 @@ def test_batches_divide_the_mesh_or_are_refused():
     assert training_batch(config, mesh, 25_000, 64) == (384, 64)
     with pytest.raises(UserError, match=r"7 rows of 64.*1 shards.*8 micro-batches; raise"):
         training_batch(config, mesh, 500, 64)
+
+
+def test_the_tables_rows_are_what_can_be_compiled():
+    rows = list(compile_tables.rows())
+    assert len({row.name for row in rows}) == len(rows) == 2 + 2 * 2 * len(ACCELERATORS)
+    named = {row.name: find_topology(row.flags[-2].split("=")[1]) for row in rows[2:]}
+    assert named["big_v5e_16x16"].chips == named["base_p100_256"].chips == 256
+    assert {find_topology(row.flags[-1].split("=")[1]).name for row in rows[:2]} == {"p100:8"}
+
+
+def test_a_row_of_the_tables():
+    paper, fits = list(compile_tables.rows())[:2]
+    record = {
+        "topology": "p100:8",
+        "chips": 8,
+        "dtype": "float32",
+        "batch": {"target_tokens": 24_576},
+        "bytes_per_device": {"needed": 3 * 2**30, "available": 2 * 2**30},
+        "fits": False,
+    }
+    timing = {"seconds": 0.25, "target_tokens_per_second": 98_304, "mfu": 0.5, "hours": 6.94}
+    found = record | {
+        "fits": True,
+        "collectives": {"all-reduce": {"bytes": 252_000_000}},
+        "estimate": timing | {"roofline_mfu": 0.75},
+    }
+    head, rows = compile_tables.table_of({paper: record, fits: found})
+    assert [len(row) for row in rows] == [len(head)] * 2
+    assert rows[0][:5] == [
+        "p100:8 (the paper's: 400 ms a step)", "8", "float32", "3,072", "3.0 of 2.0: does not fit"
+    ]  # fmt: skip
+    assert not any(rows[0][5:])
+    assert rows[1][5:] == ["252", "250.0", "", "98,304", "50%", "75%", "6.9"]
 
 
 def test_the_door_refuses_before_it_compiles(run_script):

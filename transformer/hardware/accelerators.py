@@ -14,6 +14,7 @@ import dataclasses
 from typing import Literal
 
 GIB = 2**30
+GPUS_PER_HOST = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +41,8 @@ class Accelerator:
     memory_bytes: int
     memory_bandwidth: float
     link_bandwidth: float  # TPU: of one link to one neighbour; GPU: of NVLink as a whole
-    host_bandwidth: float  # GPU: of the network adapters of a host of eight; TPU: no such border
+    host_bandwidth: float  # GPU: of a host's network adapters; TPU: there is no such border
     matrix_unit: int  # products are cut into pieces of so many rows and columns
-    chips_per_host: int
     devices_per_chip: int = 1  # JAX's devices; two where each core is one
     wraps_at: int = 0  # TPU: an axis of the torus is closed if its length is a multiple; 0: never
     gpu: GpuCore | None = None
@@ -60,7 +60,6 @@ def _tpu(name, tflops, gib, bandwidth_gb, link_gb, matrix_unit, **rest) -> Accel
         link_bandwidth=link_gb * 1e9,
         host_bandwidth=0.0,
         matrix_unit=matrix_unit,
-        chips_per_host=4,
         **rest,
     )
 
@@ -76,7 +75,6 @@ def _gpu(name, bfloat16, float32, memory, bandwidth, link_gb, host_gb, **core) -
         link_bandwidth=link_gb * 1e9,
         host_bandwidth=host_gb * 1e9,
         matrix_unit=64,
-        chips_per_host=8,
         gpu=GpuCore(**core),
     )
 

@@ -10,7 +10,7 @@ import jax
 from jax.experimental import topologies
 
 from transformer.errors import UserError
-from transformer.hardware.accelerators import ACCELERATORS, Accelerator
+from transformer.hardware.accelerators import ACCELERATORS, GPUS_PER_HOST, Accelerator
 from transformer.hardware.estimate import Place
 
 _PLANE = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
@@ -86,8 +86,7 @@ def devices_of(topology: Topology) -> list[jax.Device]:
 def places_of(topology: Topology, devices: list[jax.Device]) -> list[Place]:
     """Where each of `devices` sits, for what it costs to exchange data."""
     if topology.accelerator.platform == "gpu":
-        hosts = topology.accelerator.chips_per_host
-        return [Place((), device.id // hosts) for device in devices]
+        return [Place((), device.id // GPUS_PER_HOST) for device in devices]
     return [Place(tuple(device.coords), device.process_index) for device in devices]
 
 
@@ -98,7 +97,7 @@ def _gpus(topology: Topology) -> list[jax.Device]:
         _need("compile_cuda12", "jax_plugins.xla_cuda12")
     elif not _installed("jax_plugins.xla_cuda12"):
         _need("compile_cuda13", "jax_plugins.xla_cuda13")
-    hosts = max(1, topology.chips // topology.accelerator.chips_per_host)
+    hosts = max(1, topology.chips // GPUS_PER_HOST)
     found = topologies.get_topology_desc(
         platform="cuda",
         target_config=gpu_target(topology.accelerator),
