@@ -93,7 +93,7 @@ class _Case(NamedTuple):
     held: dict[str, int]  # bytes on each device before the program starts
     batch: dict[str, Any]
     target_tokens: int
-    flops: float  # that the model needs for the batch
+    flops: int  # that the model needs for the batch
     loop_trips: int  # of loops of which only the data can tell
     steps: int | None  # of the whole training
     assumptions: tuple[str, ...]
@@ -149,7 +149,7 @@ def _decoding(config: Config, mesh: Mesh, length: int) -> _Case:
     )
 
 
-def _decoding_flops(config: Config, length: int) -> float:
+def _decoding_flops(config: Config, length: int) -> int:
     """Of one sentence: its source once, its output once for each hypothesis."""
     model, vocab_size = config.model, config.data.vocab_size
     source = forward_flops(model, vocab_size, length, 0)
