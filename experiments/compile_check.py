@@ -1,4 +1,4 @@
-"""Compiles a config's training step or decoding for hardware that is not there: one JSON object.
+r"""Compiles a config's training step or decoding for hardware that is not there: one JSON object.
 
     python experiments/compile_check.py --config=configs/base.py --topology=v5e:2x4
     python experiments/compile_check.py --config=configs/big.py --topology=h100:8 --what=decode
