@@ -14,7 +14,7 @@ DEMO := $(VENV)/.installed-$(VERSION)
 DEV := $(DEMO)-dev
 BROKEN := $(if $(wildcard $(PY)),,FORCE)
 
-.PHONY: help demo test test-reference lint format clean FORCE
+.PHONY: help demo test test-reference test-compile compile-tests lint format clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,14 @@ test: lint ## run the linter and the tests
 test-reference: $(DEV) ## compare with PyTorch, Hugging Face's transformers and CTranslate2
 	$(PY) tests/reference/install.py $(REFERENCES)
 	$(PY) -m pytest -q -m reference
+
+# In an environment of its own: elsewhere JAX would look for the hardware of these compilers.
+test-compile: ## compile for TPUs and GPUs that are not there, in .venv-compile
+	$(MAKE) VENV=.venv-compile compile-tests
+
+compile-tests: $(DEV)
+	$(PIP) install --editable '.[dev,compile_tpu,compile_cuda13]'
+	$(PY) -m pytest -q -m compile
 
 lint: $(DEV) ## check style and formatting
 	$(PY) -m ruff check

@@ -1,17 +1,20 @@
 """From a batch of sources to its outputs: the function that decoding compiles."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int
 
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import BOS, EOS, PAD
 from transformer.decoding.beam import Hypotheses, beam_search
 from transformer.decoding.sampling import sample
+from transformer.sharding import batch_shards, for_each_shard, replicated
 
 # Of Multi30k's sentences nine in ten are done within twelve steps more than the source is long.
 # Every step attends all places there are: fewer of them make each step shorter.
@@ -23,6 +26,26 @@ def room(decoding: DecodingConfig, hurry: bool) -> int:
     """How many tokens longer than the longest source an output may become."""
     extra = decoding.max_extra_length
     return min(extra, _HURRY_EXTRA) if hurry else extra
+
+
+def jit_decode(
+    graphdef: nnx.GraphDef, decoding: DecodingConfig, mesh: Mesh | None = None
+) -> Callable[..., tuple[Hypotheses, Bool[Array, "N"]]]:
+    """`decode` for one model and one way of decoding; `slots` are those of all devices of `mesh`.
+
+    Each shard of a batch searches its own rows, and every device has all results.
+    """
+
+    def decode_shards(params, *arrays, slots: int, **options):
+        own = slots // batch_shards(mesh)
+        one = functools.partial(decode, graphdef, decoding, slots=own, **options)
+        return for_each_shard(one, mesh)(params, *arrays)
+
+    return jax.jit(
+        decode_shards,
+        static_argnames=("slots", "num_return", "hurry"),
+        out_shardings=mesh and replicated(mesh),
+    )
 
 
 def decode(

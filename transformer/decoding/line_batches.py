@@ -9,6 +9,7 @@ from jaxtyping import Int
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import EOS, PAD
 
+QUEUE = 8  # lines in a batch for each that is decoded at a time
 _SHORTEST = 16  # the smallest source length that is compiled for
 
 

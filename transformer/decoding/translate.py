@@ -6,12 +6,10 @@ the last bit of a matrix product, which may depend on the shape of the batch).
 """
 
 import dataclasses
-import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -21,11 +19,10 @@ from transformer import sharding
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import EOS, Tokenizer
 from transformer.decoding.beam import Hypotheses
-from transformer.decoding.decode import decode, room
-from transformer.decoding.line_batches import LineBatch, cut_lines
+from transformer.decoding.decode import jit_decode, room
+from transformer.decoding.line_batches import QUEUE, LineBatch, cut_lines
 from transformer.errors import UserError
 
-_QUEUE = 8  # lines in a batch for each that is decoded at a time
 _FEW = 48  # fewer lines than this are decoded sooner than a shape of their own is compiled
 
 
@@ -77,18 +74,7 @@ class Translator:
         self.max_length = max_length
         self.mesh = mesh
         self._shards = sharding.batch_shards(mesh)
-
-        def decode_shards(params, *arrays, slots: int, **options):
-            one = functools.partial(
-                decode, graphdef, decoding, slots=slots // self._shards, **options
-            )
-            return sharding.for_each_shard(one, mesh)(params, *arrays)
-
-        self._decode = jax.jit(
-            decode_shards,
-            static_argnames=("slots", "num_return", "hurry"),
-            out_shardings=mesh and sharding.replicated(mesh),
-        )
+        self._decode = jit_decode(graphdef, decoding, mesh)
 
     def translate(
         self,
@@ -202,7 +188,7 @@ class Translator:
             decoding=decoding,
             max_length=self.max_length,
             extra=room(decoding, hurry),
-            queue=_QUEUE if beam else 1,
+            queue=QUEUE if beam else 1,
             row_multiple=self._shards,
             one_shape=one_shape,
         )
