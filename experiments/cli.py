@@ -75,8 +75,12 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     except Exception as error:
         if not _met_others():
             raise
-        traceback.print_exc()
-        status, failure = 1, f"{type(error).__name__}: {error}"
+        status, failure = 1, sys.modules["transformer.hosts"].lost_contact(error)
+        if failure:
+            message = f"error: {failure}"
+        else:
+            failure = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
     if failure and _met_others():
         sys.modules["transformer.hosts"].fail(status, failure, message)
     if message:

@@ -10,10 +10,12 @@ from absl import flags
 from jax.sharding import AxisType, Mesh
 
 from experiments import cli
-from tests.test_pipeline import train_data
+from tests.test_pipeline import TOKENIZER, train_data
 from transformer import hosts
 from transformer.config import MeshConfig
+from transformer.errors import UserError
 from transformer.sharding import MESH_AXES, make_mesh, put_batch, row_blocks
+from transformer.training import workdir as workdir_lib
 from transformer.training.loop import train
 
 LOAD_CONFIG = cli.config_flag()
@@ -43,6 +45,16 @@ def wrong_rows(mesh: Mesh) -> int:
     return int(wrong)
 
 
+def claim_unequal_folders() -> str:
+    """What is said where each process names a folder of its own."""
+    folder = pathlib.Path(f"{WORKDIR.value}-{hosts.index()}")
+    try:
+        workdir_lib.claim(folder, LOAD_CONFIG(), TOKENIZER)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def main() -> None:
     JOIN()
     facts = {
@@ -50,6 +62,7 @@ def main() -> None:
         "gathered": [hosts.gather("number", hosts.index()), hosts.gather("number", "again")],
         "from_first": hosts.from_first("name", lambda: f"{hosts.index()}".encode()).decode(),
         "blocks": [row_blocks(mesh) for mesh in meshes()],
+        "folder": claim_unequal_folders(),
         "wrong_rows": [wrong_rows(mesh) for mesh in meshes()],
     }
     print(json.dumps(facts), flush=True)

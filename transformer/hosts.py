@@ -35,6 +35,9 @@ CLUSTERS = ("ompi", "slurm", "gketpu", "gcetpu")
 
 _PREFIX = "transformer"
 _FAILED = f"{_PREFIX}/failed"
+_LOST = re.compile(
+    r"Gloo|UNAVAILABLE|Socket closed|Connection (reset|closed)|remote process exited"
+)
 _FOREVER = 10**9  # milliseconds; a process that dies meanwhile ends this one
 _asked: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 _ending = threading.Lock()  # of the threads of a process, one has the last word
@@ -91,7 +94,10 @@ def _meet(num_processes: int, process_id: int, where: str, given: dict[str, Any]
         )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"The processes of this run cannot meet: {reason}.") from error
+        raise UserError(
+            f"The processes of this run cannot meet at {where} ({reason}); it must be an address of "
+            "process 0 with a port that is free."
+        ) from error
     finally:
         met.set()
         signal.signal(signal.SIGINT, previous)
@@ -241,6 +247,16 @@ def fail(status: int, sentence: str, message: str = "") -> NoReturn:
             for process in range(count()):
                 _client().key_value_set(f"{_FAILED}/{process}", told, allow_overwrite=True)
         _leave(status)
+
+
+def lost_contact(error: Exception) -> str | None:
+    """What to say where `error` means that another process has died or cannot be reached."""
+    if not isinstance(error, jax.errors.JaxRuntimeError) or not _LOST.search(str(error)):
+        return None
+    return (
+        f"process {index()} lost contact with another one, see what the others say "
+        f"({str(error).splitlines()[0]}); the same commands go on from the last checkpoint."
+    )
 
 
 def _watch_others() -> None:

@@ -58,7 +58,7 @@ def platform(mesh: Mesh | None = None) -> str:
     return device.platform if device else jax.default_backend()
 
 
-def batch_shards(mesh: Mesh) -> int:
+def batch_shards(mesh: Mesh | AbstractMesh) -> int:
     """Into how many pieces the rows of a batch are cut."""
     return math.prod(mesh.shape[axis] for axis in RULES["batch"])
 

@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable
 
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from transformer import hosts
 from transformer.config import Config
@@ -83,7 +83,7 @@ def _same_data(what: str, data: TrainData | EvalData, tokenizer: Tokenizer) -> N
     )
 
 
-def row_multiple(config: Config, mesh: Mesh, begun: int | None = None) -> int:
+def row_multiple(config: Config, mesh: Mesh | AbstractMesh, begun: int | None = None) -> int:
     """What the rows of a batch must be a multiple of, for devices and micro-batches to share them.
 
     Eight at least, so that up to eight devices see the very batches that one sees; where the
