@@ -23,6 +23,7 @@ from transformer import hosts
 from transformer.errors import UserError
 from transformer.sharding import MESH_AXES
 from transformer.training.prepare import row_multiple
+from transformer.training.signals import StopRequest
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 24
@@ -213,6 +214,22 @@ def test_two_processes_exchange_values_and_share_rows_but_not_their_configs(tmp_
         (error,) = [line for line in text.splitlines() if "error" in line]
         assert "config.model.d_ff is 32 in process 0 and 64 in process 1" in error
     assert not workdir.exists()
+
+
+def test_ctrl_c_is_passed_on_to_all(monkeypatch):
+    """JAX's service listens for SIGTERM; a second Ctrl-C interrupts at once."""
+    terminated = []
+    monkeypatch.setattr(hosts, "count", lambda: 2)
+    monkeypatch.setattr(hosts, "listen_for_stop", lambda: None)
+    before = signal.signal(signal.SIGTERM, lambda *_: terminated.append(True))
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert terminated == [True] and stop.signal is None
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_resumed_run_keeps_its_batches():

@@ -95,8 +95,8 @@ def _meet(num_processes: int, process_id: int, where: str, given: dict[str, Any]
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"The processes of this run cannot meet at {where} ({reason}); it must be an address of "
-            "process 0 with a port that is free."
+            f"The processes of this run cannot meet at {where} ({reason}); that must be an address "
+            "of process 0 with a port that is free."
         ) from error
     finally:
         met.set()
@@ -225,13 +225,14 @@ def same(
 
 
 def listen_for_stop() -> None:
-    """From here on SIGTERM to any process is news to all, see `stop_point`.
+    """From here on SIGTERM to any process is news to all (`transformer.training.signals`).
 
     JAX's preemption service takes SIGTERM from Python's own handler, and agrees on a step that is
     counted from zero, for which a resumed run would wait in vain: so it starts when steps begin.
     """
-    jax.config.update("jax_enable_preemption_service", True)
-    distributed.global_state.initialize_preemption_sync_manager()
+    if distributed.global_state.preemption_sync_manager is None:
+        jax.config.update("jax_enable_preemption_service", True)
+        distributed.global_state.initialize_preemption_sync_manager()
 
 
 def fail(status: int, sentence: str, message: str = "") -> NoReturn:
