@@ -16,6 +16,7 @@ import time
 
 import numpy as np
 import pytest
+from jax._src.clusters import cloud_tpu_cluster
 from jax.sharding import AbstractMesh
 
 from experiments.cli import load_config
@@ -271,10 +272,21 @@ OPEN_MPI = {
 }
 
 
+TPU = {
+    "TPU_WORKER_HOSTNAMES": "a,b",
+    "TPU_WORKER_ID": "1",
+    "MEGASCALE_NUM_SLICES": "1",
+    "MEGASCALE_SLICE_ID": "0",
+}
+
+
 @pytest.mark.parametrize(
     ("environment", "meets"),
     [
         ({}, False),
+        (TPU, True),
+        (TPU | {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),  # and a server that does not answer
         (SLURM, True),
         (SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, False),
         (OPEN_MPI, True),
@@ -288,7 +300,13 @@ def test_the_cluster_tells_whether_there_are_others(monkeypatch, environment, me
     def meet(*_):
         raise Met
 
-    for name in (*SLURM, *OPEN_MPI):
+    def no_answer(_):
+        raise OSError
+
+    monkeypatch.setattr(cloud_tpu_cluster, "get_metadata", no_answer)
+    on_tpu = "TPU_WORKER_HOSTNAMES" in environment
+    monkeypatch.setattr(cloud_tpu_cluster, "running_in_cloud_tpu_vm", on_tpu)
+    for name in (*SLURM, *OPEN_MPI, *TPU):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

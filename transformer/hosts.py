@@ -65,11 +65,9 @@ def join(
     given = {"coordinator_address": address, "num_processes": num_processes}
     given["process_id"] = process_id
     if all(value is None for value in given.values()):
-        cluster = _cluster()
-        if cluster is None or cluster.get_process_count() < 2:
-            return
-        num_processes, process_id = cluster.get_process_count(), cluster.get_process_id()
-        _meet(num_processes, process_id, "the address that the cluster names", {})
+        num_processes, process_id = _told_by_cluster()
+        if num_processes > 1:
+            _meet(num_processes, process_id, "the address that the cluster names", {})
     else:
         _check(given)
         if num_processes > 1:
@@ -110,10 +108,15 @@ def _meet(num_processes: int, process_id: int, where: str, given: dict[str, Any]
         _say(f"process {process_id} of {num_processes} has joined; process 0 reports")
 
 
-def _cluster() -> Any | None:
-    """JAX's description of the cluster that started this process; None on a plain machine."""
-    known = clusters.ClusterEnv._cluster_types
-    return next((c for c in known if c.name in CLUSTERS and c.is_env_present()), None)
+def _told_by_cluster() -> tuple[int, int]:
+    """Number of processes and of this one, by JAX's knowledge of clusters; (1, 0) on none."""
+    known = [cluster for cluster in clusters.ClusterEnv._cluster_types if cluster.name in CLUSTERS]
+    try:
+        cluster = next((cluster for cluster in known if cluster.is_env_present()), None)
+        processes = cluster.get_process_count() if cluster else 1
+    except (ImportError, OSError):  # the TPU of a notebook, say, to which no Google server speaks
+        return 1, 0
+    return processes, cluster.get_process_id() if processes > 1 else 0
 
 
 def _check(given: dict[str, Any]) -> None:
