@@ -104,15 +104,21 @@ def claim(workdir: pathlib.Path, config: Config, tokenizer: Tokenizer) -> None:
     Raises:
       UserError: it cannot be written, or the processes do not share it.
     """
-    trace = f".{secrets.token_hex(8)}"  # a name that no host has looked for before
     if hosts.is_first():
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             write(workdir / VOCABULARY, tokenizer.model_proto)
             write(workdir / CONFIG, json.dumps(config_lib.to_dict(config), indent=2) + "\n")
-            (workdir / trace).touch()
         except OSError as error:
             raise UserError(f"{workdir} cannot be written: {error.strerror}.") from error
+    if hosts.count() > 1:
+        _check_shared(workdir)
+
+
+def _check_shared(workdir: pathlib.Path) -> None:
+    trace = f".{secrets.token_hex(8)}"  # a name that no host has looked for before
+    if hosts.is_first():
+        (workdir / trace).touch()
     trace = hosts.gather("trace", trace)[0]
     seen = hosts.gather("seen", (workdir / trace).exists())
     if hosts.is_first():
@@ -157,7 +163,7 @@ def describe_data(
 
 def stored_row_multiple(workdir: pathlib.Path) -> int | None:
     """What `describe_data` wrote, if the run in `workdir` has begun."""
-    begun = max(saved_steps(workdir), default=0) > 0
+    begun = max(saved_steps(workdir), default=0) > 0 and (workdir / DATA).exists()
     return read_json(workdir / DATA).get("row_multiple") if begun else None
 
 
