@@ -49,7 +49,7 @@ from transformer.model.flops import training_flops
 from transformer.sharding import make_mesh, platform, put_batch
 from transformer.training.compiler import training_options
 from transformer.training.load import load
-from transformer.training.prepare import prepare_data
+from transformer.training.prepare import prepare_data, row_multiple
 from transformer.training.step import abstract_model, make_init, make_train_step
 
 
@@ -114,7 +114,7 @@ def _say(text: str) -> None:
 def _training(config: Config) -> tuple[dict[str, Any], Round]:
     """Takes --steps steps a round, of the batches that training itself would take."""
     mesh = make_mesh(config.mesh)
-    data, tokenizer = prepare_data(config, mesh, None, _say)
+    data, tokenizer = prepare_data(config, None, row_multiple(config, mesh), _say)
     init, shardings = make_init(config, tokenizer.vocab_size, mesh)
     train_step = make_train_step(config, tokenizer.vocab_size, mesh, shardings)
     started = time.time()
@@ -166,7 +166,7 @@ def _decoding(config: Config) -> tuple[dict[str, Any], Round]:
         model = load([WORKDIR.value], change=lambda own: dataclasses.replace(own, **wanted))
         params, translator = model.params, model.translator
     else:
-        _, tokenizer = prepare_data(config, mesh, None, _say)
+        _, tokenizer = prepare_data(config, None, row_multiple(config, mesh), _say)
         params = make_init(config, tokenizer.vocab_size, mesh)[0]().params
         graphdef, _ = split(abstract_model(config.model, tokenizer.vocab_size))
         translator = Translator(graphdef, tokenizer, config.decoding, config.data.max_length, mesh)
@@ -191,7 +191,7 @@ def _reading(config: Config) -> tuple[dict[str, Any], Round]:
         data = plan_train_data(config.data, pairs, config.seed)
     else:
         started = time.time()
-        data, _ = prepare_data(config, make_mesh(config.mesh), None, _say)
+        data, _ = prepare_data(config, None, row_multiple(config, make_mesh(config.mesh)), _say)
     stream = data.iterator()
     next(stream)
     prepared = {

@@ -21,6 +21,7 @@ import os
 import pathlib
 import re
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Sequence
 
@@ -54,23 +55,72 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     A `UserError`, or a mistake in the flags, becomes one line on stderr and status 2; Ctrl-C
     becomes status 130. A reader of stdout that has seen enough (`| head`) ends the script with
     status 1 and without a word. Any other exception is a mistake of the program, and shows its
-    traceback.
+    traceback. Where several processes have met (`hosts_flags`), one that fails ends them all.
     """
+    failure = message = ""
     try:
         _parse_flags(sys.argv, flags.FLAGS)
         status = main() or 0
         sys.stdout.flush()
     except UserError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        status = 2
+        failure = " ".join(str(error).split())
+        status, message = 2, f"error: {failure}"
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 130
+        status, message = 130, "interrupted"
+        failure = message
     except BrokenPipeError:
         # The interpreter flushes stdout once more when it exits; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except Exception as error:
+        if not _met_others():
+            raise
+        status, failure = 1, sys.modules["transformer.hosts"].lost_contact(error)
+        if failure:
+            message = f"error: {failure}"
+        else:
+            failure = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+    if failure and _met_others():
+        sys.modules["transformer.hosts"].fail(status, failure, message)
+    if message:
+        print(message, file=sys.stderr)
     sys.exit(status)
+
+
+def hosts_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[], None]:
+    """Defines --coordinator_address, --num_processes and --process_id.
+
+    Returns:
+      A function to call in `main` before anything asks for JAX's devices: where the flags, or the
+      environment of a cluster, speak of several processes, it meets the others. It raises
+      `UserError`, see `transformer.hosts.join`.
+    """
+    address = flags.DEFINE_string(
+        "coordinator_address",
+        None,
+        "of several processes: HOST:PORT of the one with number 0; Slurm, Open MPI and Cloud TPU "
+        "need none of these three flags",
+        flag_values=flag_values,
+    )
+    num_processes = flags.DEFINE_integer(
+        "num_processes", None, "how many they are", lower_bound=1, flag_values=flag_values
+    )
+    process_id = flags.DEFINE_integer(
+        "process_id", None, "the number of this one, from 0", flag_values=flag_values
+    )
+
+    def join() -> None:
+        from transformer import hosts  # imports JAX, after the environment is set
+
+        hosts.join(address.value, num_processes.value, process_id.value)
+
+    return join
+
+
+def _met_others() -> bool:
+    hosts = sys.modules.get("transformer.hosts")
+    return hosts is not None and hosts.count() > 1
 
 
 def workdirs_flag(flag_values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder[list[str]]:

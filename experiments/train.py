@@ -4,7 +4,8 @@
 
 Every key of the config can be set here: --config.training.num_steps=60
 --config.data.train="('a.en','a.de')". Progress goes to stderr, metrics to WORKDIR/metrics.jsonl
-and to TensorBoard events in WORKDIR.
+and to TensorBoard events in WORKDIR. On several hosts the same command runs on each: see
+docs/hosts.md.
 """
 
 import pathlib
@@ -15,6 +16,7 @@ from experiments import cli
 from transformer.training.loop import train
 
 LOAD_CONFIG = cli.config_flag()
+JOIN = cli.hosts_flags()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the run: made, or resumed if it holds one", required=True
 )
@@ -22,6 +24,7 @@ WORKDIR = flags.DEFINE_string(
 
 def main() -> None:
     """See the module's docstring."""
+    JOIN()
     train(LOAD_CONFIG(), pathlib.Path(WORKDIR.value))
 
 

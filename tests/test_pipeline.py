@@ -131,12 +131,24 @@ def test_rows_of_the_hosts_make_up_the_global_batch(packing):
     n = data.steps_per_epoch + 3
     whole = take(data.iterator(), n)
     for count in (2, 4):
-        shards = zip(*(take(data.iterator(k, count), n) for k in range(count)), strict=True)
+        shards = zip(*(take(data.iterator(((k,), count)), n) for k in range(count)), strict=True)
         joined = [
             [None if x[0] is None else np.concatenate(x) for x in zip(*s, strict=True)]
             for s in shards
         ]
         assert_same(joined, whole)
+
+
+@PACKING
+def test_blocks_of_rows_need_not_be_neighbours(packing):
+    """As where a mesh puts the devices of two hosts side by side."""
+    data = train_data(packing=packing)
+    whole, some = data.iterator(), data.iterator(((1, 3), 4))
+    for batch, part in zip(take(whole, 9), take(some, 9), strict=True):
+        for rows, own in zip(batch, part, strict=True):
+            if rows is not None:
+                blocks = np.split(rows, 4)
+                np.testing.assert_array_equal(own, np.concatenate([blocks[1], blocks[3]]))
 
 
 @PACKING
@@ -151,18 +163,18 @@ def test_restored_iterators_go_on_with_exactly_the_next_batches(packing, count):
         5 * data.steps_per_epoch + 2,
     ):
         for host in range(count):
-            first = data.iterator(host, count)
+            first = data.iterator(((host,), count))
             take(first, steps)
             state = json.dumps(first.get_state())
             assert len(state) < 100
-            second = train_data(packing=packing).iterator(host, count)
+            second = train_data(packing=packing).iterator(((host,), count))
             second.set_state(json.loads(state))
             assert_same(take(second, 5), take(first, 5))
 
 
 def test_the_position_is_the_number_of_steps_on_any_number_of_hosts():
     data = train_data()
-    one, two = data.iterator(), data.iterator(1, 2)
+    one, two = data.iterator(), data.iterator(((1,), 2))
     take(one, 9)
     take(two, 9)
     assert one.get_state() == two.get_state() == {"next_index": 9}
@@ -184,7 +196,7 @@ def test_plans_are_made_once_an_epoch_and_two_are_kept():
     planned = []
     plan = data.epoch_plan
     data.epoch_plan = lambda epoch: planned.append(epoch) or plan(epoch)
-    stream = pipeline._Stream(data, (0, 1))
+    stream = pipeline._Stream(data, ((0,), 1))
     for index in range(4 * data.steps_per_epoch):
         stream[index]
     assert planned == [0, 1, 2, 3]
@@ -233,9 +245,9 @@ def test_nothing_left_is_an_error_that_says_why():
         build_train_data(data_config(), TOKENIZER, corpus, 0, 1)
 
 
-def test_rows_that_processes_cannot_share():
-    with pytest.raises(ValueError, match="3 processes"):
-        train_data(row_multiple=4, batch_tokens=200).iterator(0, 3)
+def test_rows_that_cannot_be_cut():
+    with pytest.raises(ValueError, match="rows cannot be cut into 3 blocks"):
+        train_data(row_multiple=4, batch_tokens=200).iterator(((0,), 3))
 
 
 def test_evaluation_takes_every_pair_once_in_a_fixed_order():
@@ -253,7 +265,7 @@ def test_evaluation_takes_every_pair_once_in_a_fixed_order():
     assert sorted(found) == sorted(zip(*CORPUS, strict=True))
     assert_same(data.batches(), first)
     assert all(batch.source_positions is None for batch in first)
-    halves = zip(data.batches(0, 2), data.batches(1, 2), strict=True)
+    halves = zip(data.batches(((0,), 2)), data.batches(((1,), 2)), strict=True)
     assert_same(
         [
             [a if a is None else np.concatenate([a, b]) for a, b in zip(*h, strict=True)]

@@ -106,9 +106,9 @@ def test_batches_equal_those_of_the_text(folder, text, changes):
     assert (disk.shapes, disk.padding) == (memory.shapes, memory.padding)
     n = disk.steps_per_epoch + 2
     assert_same(take(disk.iterator(), n), take(memory.iterator(), n))
-    resumed = disk.iterator(1, 2)
+    resumed = disk.iterator(((1,), 2))
     resumed.set_state({"next_index": 3})
-    whole = memory.iterator(1, 2)
+    whole = memory.iterator(((1,), 2))
     take(whole, 3)
     assert_same(take(resumed, 2), take(whole, 2))
 
@@ -177,7 +177,7 @@ def test_only_the_pairs_of_a_batch_are_read(folder, text, monkeypatch):
     data.batch(plan, 2)
     assert sorted(records.read) == sorted(plan.batch(2).pairs.tolist())
     records.read.clear()
-    data.batch(plan, 2, shard=(1, 2))
+    data.batch(plan, 2, rows=((1,), 2))
     assert 0 < len(records.read) < len(plan.batch(2).pairs)
 
 

@@ -13,7 +13,7 @@ from transformer import config as config_lib
 from transformer.config import differences
 from transformer.errors import UserError
 from transformer.sharding import make_mesh, put_batch
-from transformer.training.prepare import prepare_data
+from transformer.training.prepare import prepare_data, row_multiple
 from transformer.training.step import make_init, make_train_step
 
 # Millions, worked out with V = 37,000 from base's 63,045,632: what each row adds or takes away.
@@ -101,7 +101,7 @@ def small_data():
     """What all rows of table3_small train on; made once."""
     config = small_config("base")
     mesh = make_mesh(config.mesh, jax.devices()[:1])
-    data, tokenizer = prepare_data(config, mesh, None, lambda text: None)
+    data, tokenizer = prepare_data(config, None, row_multiple(config, mesh), lambda text: None)
     return mesh, tokenizer.vocab_size, data
 
 

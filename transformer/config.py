@@ -152,15 +152,16 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ, with the old and the new value."""
-    old_flat, new_flat = _flatten(to_dict(old)), _flatten(to_dict(new))
+    old_flat, new_flat = flatten(to_dict(old)), flatten(to_dict(new))
     return {k: (old_flat[k], new_flat[k]) for k in old_flat if old_flat[k] != new_flat[k]}
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested dicts by dotted key, each with `prefix` before it."""
     flat = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

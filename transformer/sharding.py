@@ -75,7 +75,7 @@ def platform(mesh: Mesh | None = None) -> str:
     return device.platform if device else jax.default_backend()
 
 
-def batch_shards(mesh: Mesh | None) -> int:
+def batch_shards(mesh: Mesh | AbstractMesh | None) -> int:
     """Into how many pieces the rows of a batch are cut; one without a mesh."""
     return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in RULES["batch"])
 
@@ -133,12 +133,28 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
 
 
+def row_blocks(mesh: Mesh) -> tuple[tuple[int, ...], int]:
+    """Which blocks of a batch's rows the devices of this process hold, and how many there are.
+
+    Processes whose devices share rows (along the tensor axis) all supply them; which blocks a
+    process has, the mesh decides, and they need not be neighbours.
+    """
+    count = batch_shards(mesh)
+    held = batch_sharding(mesh).addressable_devices_indices_map((count,))
+    return tuple(sorted({block.start or 0 for (block,) in held.values()})), count
+
+
 def put_batch(mesh: Mesh, batch: Any) -> Any:
-    """Makes global arrays of the rows that this process supplies (numpy, None stays None)."""
+    """Makes global arrays of the rows of this process's `row_blocks` (numpy, None stays None)."""
     sharding = batch_sharding(mesh)
-    return jax.tree.map(
-        lambda rows: jax.make_array_from_process_local_data(sharding, np.asarray(rows)), batch
-    )
+    own, count = row_blocks(mesh)
+
+    def put(rows: Any) -> jax.Array:
+        rows = np.asarray(rows)
+        shape = (len(rows) // len(own) * count, *rows.shape[1:])
+        return jax.make_array_from_process_local_data(sharding, rows, shape)
+
+    return jax.tree.map(put, batch)
 
 
 def for_each_shard(function: Callable, mesh: Mesh | None) -> Callable:

@@ -9,6 +9,7 @@ to draw: another version of numpy may shuffle differently.)
 import itertools
 import sys
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 
 import grain
@@ -28,6 +29,11 @@ from transformer.data.packing import Packing
 from transformer.data.prepared import PreparedPairs
 from transformer.data.tokenizer import BOS, EOS, PAD, Pairs, Sentences, Tokenizer, ranges
 from transformer.errors import UserError
+
+# The rows of a batch are cut into n equal blocks: ((k, l, ...), n) stands for blocks k, l, ... in
+# rising order, those that the devices of a host hold.
+RowBlocks = tuple[tuple[int, ...], int]
+ALL_ROWS: RowBlocks = ((0,), 1)
 
 _EVAL_SHAPES = 4  # each is compiled, for a pass over a few thousand pairs
 _ENCODE_AT_ONCE = 10_000
@@ -62,31 +68,33 @@ class TrainData:
         self.dropped = dropped
         self.padding: Padding = batcher.padding
 
-    def iterator(
-        self, process_index: int = 0, process_count: int = 1
-    ) -> grain.DatasetIterator[Batch]:
-        """Batches from the first step on; row block `process_index` of `process_count` of each.
+    def iterator(self, rows: RowBlocks = ALL_ROWS) -> grain.DatasetIterator[Batch]:
+        """Batches from the first step on, of each those rows that this process is to supply.
 
         `get_state()` is a small JSON-able dict, the same on every host; `set_state` continues
         with exactly the batches that would have followed, on any number of hosts.
 
         Raises:
-          ValueError: the rows of a shape cannot be shared by so many processes.
+          ValueError: the rows of a shape cannot be cut into so many blocks.
         """
         for shape in self.shapes:
-            if shape.rows % process_count:
-                raise ValueError(f"{process_count} processes cannot share {shape.rows} rows.")
-        stream = _Stream(self, (process_index, process_count))
+            _block_size(shape, rows)
+        stream = _Stream(self, rows)
         return iter(grain.MapDataset.source(stream).to_iter_dataset(_READ_OPTIONS))
 
     def epoch_plan(self, epoch: int) -> EpochPlan:
         """The batches of an epoch, by number of pair: a pure function of (seed, epoch)."""
         return self._batcher.epoch(np.random.default_rng([self._seed, epoch]))
 
-    def batch(self, plan: EpochPlan, index: int, shard: tuple[int, int] = (0, 1)) -> Batch:
-        """The arrays of one batch of an epoch's plan, or of one shard of its rows."""
+    def batch(self, plan: EpochPlan, index: int, rows: RowBlocks = ALL_ROWS) -> Batch:
+        """The arrays of one batch of an epoch's plan, or of some of its rows."""
         packed = isinstance(self._batcher, Packing)
-        return fill(plan.batch(index), self._pairs, packed, shard)
+        return fill(plan.batch(index), self._pairs, packed, rows)
+
+    @property
+    def fingerprint(self) -> int:
+        """Equal for pairs of the same lengths, on every host that has the same text."""
+        return _fingerprint(self._pairs)
 
 
 class EvalData:
@@ -111,11 +119,15 @@ class EvalData:
         """Number of batches."""
         return len(self._plan.starts)
 
-    def batches(self, process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
-        """One pass; row block `process_index` of `process_count` of each batch."""
-        shard = (process_index, process_count)
+    def batches(self, rows: RowBlocks = ALL_ROWS) -> Iterator[Batch]:
+        """One pass over all batches, or some rows of each."""
         for i in range(len(self)):
-            yield fill(self._plan.batch(i), self._pairs, False, shard)
+            yield fill(self._plan.batch(i), self._pairs, False, rows)
+
+    @property
+    def fingerprint(self) -> int:
+        """See `TrainData.fingerprint`."""
+        return _fingerprint(self._pairs)
 
 
 def build_train_data(
@@ -201,15 +213,16 @@ def fill(
     plan: BatchPlan,
     pairs: Pairs | PreparedPairs,
     packed: bool,
-    shard: tuple[int, int] = (0, 1),
+    blocks: RowBlocks = ALL_ROWS,
 ) -> Batch:
-    """The arrays of a planned batch, or shard k of n of its rows: k B/n up to (k + 1) B/n."""
-    index, count = shard
-    if plan.shape.rows % count:
-        raise ValueError(f"{plan.shape.rows} rows cannot be shared by {count} processes.")
-    rows = plan.shape.rows // count
-    own = slice(*np.searchsorted(plan.rows, [index * rows, (index + 1) * rows]))
-    taken, row_of = pairs.take(plan.pairs[own]), plan.rows[own] - index * rows
+    """The arrays of a planned batch, or some blocks of its rows, one after the other."""
+    size = _block_size(plan.shape, blocks)
+    rows = len(blocks[0]) * size
+    place = np.full(blocks[1], -1)  # of each block among those that are filled
+    place[list(blocks[0])] = np.arange(len(blocks[0]))
+    own = place[plan.rows // size] >= 0
+    taken, row_of = pairs.take(plan.pairs[own]), plan.rows[own]
+    row_of = place[row_of // size] * size + row_of % size
     ids, segments, positions, _ = _fill_side(taken.source, row_of, (rows, plan.shape.source_length))
     out, target_segments, target_positions, cells = _fill_side(
         taken.target, row_of, (rows, plan.shape.target_length)
@@ -228,6 +241,16 @@ def fill(
     )
 
 
+def _block_size(shape: Shape, blocks: RowBlocks) -> int:
+    if shape.rows % blocks[1]:
+        raise ValueError(f"{shape.rows} rows cannot be cut into {blocks[1]} blocks.")
+    return shape.rows // blocks[1]
+
+
+def _fingerprint(pairs: Pairs | PreparedPairs) -> int:
+    return zlib.crc32(np.stack(pairs.lengths))
+
+
 def _fill_side(sentences: Sentences, row_of: np.ndarray, shape: tuple[int, int]):
     """(ids, segments, positions) of `shape`, and the flat cells taken, in order."""
     lengths = sentences.lengths
@@ -244,8 +267,8 @@ def _fill_side(sentences: Sentences, row_of: np.ndarray, shape: tuple[int, int])
 class _Stream:
     """Grain's random-access source: batch i of an endless training."""
 
-    def __init__(self, data: TrainData, shard: tuple[int, int]):
-        self._data, self._shard = data, shard
+    def __init__(self, data: TrainData, rows: RowBlocks):
+        self._data, self._rows = data, rows
         self._plans: dict[int, EpochPlan] = {}
         self._lock = threading.Lock()  # of prefetching threads, one makes an epoch's plan
 
@@ -254,7 +277,7 @@ class _Stream:
 
     def __getitem__(self, index: int) -> Batch:
         epoch, offset = divmod(index, self._data.steps_per_epoch)
-        return self._data.batch(self._plan(epoch), offset, self._shard)
+        return self._data.batch(self._plan(epoch), offset, self._rows)
 
     def _plan(self, epoch: int) -> EpochPlan:
         with self._lock:

@@ -10,15 +10,17 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from transformer import config as config_lib
+from transformer import hosts
 from transformer.config import Config
 from transformer.data.batching import Batch
 from transformer.data.pipeline import TrainData
-from transformer.sharding import make_mesh, put_batch, shape_template
+from transformer.sharding import make_mesh, put_batch, row_blocks, shape_template
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import Checkpoints, read_weights, saved_steps
 from transformer.training.meter import Meter
 from transformer.training.metrics import MetricsLog, Progress
-from transformer.training.prepare import prepare_data, prepare_validation
+from transformer.training.prepare import prepare_data, prepare_validation, row_multiple
 from transformer.training.signals import StopRequest
 from transformer.training.step import (
     StepMetrics,
@@ -46,15 +48,19 @@ def train(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     """Trains, or goes on with what `workdir` holds, until `config.training.num_steps`.
 
     SIGTERM and Ctrl-C save first; the same call then goes on as if nothing had happened: same
-    losses, same data order, same weights, to the bit.
+    losses, same data order, same weights, to the bit. Several processes (`transformer.hosts`) call
+    this with the same arguments: a signal to one of them stops all, and the first one alone writes
+    logs.
 
     Returns:
       The last validation's record, empty without a validation set.
 
     Raises:
-      UserError: a mistake in the config, the data or the folder; or a loss that is not finite.
+      UserError: a mistake in the config, the data or the folder; a difference in them between
+        processes; or a loss that is not finite.
       KeyboardInterrupt: Ctrl-C, after saving.
     """
+    hosts.same(config_lib.flatten(config_lib.to_dict(config), "config."))
     mesh = make_mesh(config.mesh)
     workdir_lib.check(workdir, config)
     done = max(saved_steps(workdir), default=0)
@@ -83,12 +89,13 @@ def _prepare(
 ) -> tuple[Run, TrainState, dict[str, Any]]:
     """Data, model and state: new ones, or the ones that `workdir` holds."""
     stored = workdir_lib.stored_vocabulary(workdir, config.data.vocab_path)
-    data, tokenizer = prepare_data(config, mesh, stored, say)
+    rows = row_multiple(config, mesh, workdir_lib.stored_row_multiple(workdir))
+    data, tokenizer = prepare_data(config, stored, rows, say)
     init, shardings = make_init(config, tokenizer.vocab_size, mesh)
     validate = prepare_validation(config, mesh, tokenizer, shardings, say)
     # From here on nothing can be wrong with config or data: the folder is made.
     workdir_lib.claim(workdir, config, tokenizer)
-    workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0)
+    workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0, rows)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
     progress = {"data": None, "best_bleu": None, "stale": 0}
     template = shape_template(jax.eval_shape(init), shardings)
@@ -120,7 +127,7 @@ def _loop(
     if 0 < training.patience <= progress["stale"]:
         run.checkpoints.close()
         return _nothing_to_do(run.workdir, step)
-    batches = run.data.iterator(jax.process_index(), jax.process_count())
+    batches = run.data.iterator(row_blocks(run.mesh))
     if progress["data"] is not None:
         batches.set_state(progress["data"])
     log, bar = MetricsLog(run.workdir, step), Progress(training.num_steps, step)
@@ -133,7 +140,7 @@ def _loop(
         run.checkpoints.save(state, progress | {"data": batches.get_state()})
 
     try:
-        while not (last or stop.signal):
+        while not (last or stop.reached(step)):
             batch = next(batches)
             state, metrics = run.train_step(state, put_batch(run.mesh, batch))
             step += 1
@@ -187,6 +194,7 @@ def _judge(run: Run, state: TrainState, bleu: float, progress: dict[str, Any]) -
 
 def _validate_average(run: Run, state: TrainState, step: int, log: MetricsLog, bar: Progress):
     """Scores the mean of the last checkpoints beside the last one (section 6.1)."""
+    hosts.gather("written", None)  # the first process has deleted those that are not kept
     count = min(run.config.training.average_last, len(saved_steps(run.workdir)))
     if count < 2:
         return None

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from transformer import hosts
 from transformer.config import Config
 from transformer.data.batching import Batch
 from transformer.errors import UserError
@@ -92,7 +93,8 @@ class Meter:
         self._bar.advance(1, f"loss {metrics.loss:.3f}")
 
     def _explain(self, step: int, batch: Batch, metrics: StepMetrics) -> None:
-        path = self._workdir / f"batch_of_step_{step}.npz"
+        rows = f"_process_{hosts.index()}" if hosts.count() > 1 else ""  # each has its own
+        path = self._workdir / f"batch_of_step_{step}{rows}.npz"
         np.savez(path, **{k: v for k, v in batch._asdict().items() if v is not None})
         good = self._checkpoints.latest_step
         saved = "there is no checkpoint yet" if good is None else f"step {good} is saved and good"

@@ -10,15 +10,21 @@ from typing import Any
 import tqdm
 from tensorboardX import SummaryWriter
 
-from transformer import files
+from transformer import files, hosts
 from transformer.training import workdir as workdir_lib
 
 
 class MetricsLog:
-    """Appends records to DIR/metrics.jsonl and their numbers to TensorBoard events beside it."""
+    """Appends records to DIR/metrics.jsonl and their numbers to TensorBoard events beside it.
+
+    The first process does; in the others nothing happens.
+    """
 
     def __init__(self, workdir: pathlib.Path, step: int):
         """Opens the log to go on from `step`: what a killed run logged beyond it is taken out."""
+        self._file = self._events = None
+        if not hosts.is_first():
+            return
         path = workdir / workdir_lib.METRICS
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step_of(line, step) <= step]
@@ -29,6 +35,8 @@ class MetricsLog:
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """One record: `kind` ("train", "validation", ...), `step` and `values`."""
+        if self._file is None:
+            return
         self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -40,6 +48,8 @@ class MetricsLog:
 
     def close(self) -> None:
         """Closes both files."""
+        if self._file is None:
+            return
         self._file.close()
         self._events.close()
 
@@ -55,7 +65,7 @@ def _step_of(line: str, step: int) -> int:
 class Progress:
     """A progress bar with ETA on a terminal; elsewhere one line a message, so that logs stay short.
 
-    Everything goes to stderr: stdout is for results.
+    Everything goes to stderr: stdout is for results. Of several processes the first one speaks.
     """
 
     def __init__(self, total: int, done: int, unit: str = "step"):
@@ -67,7 +77,7 @@ class Progress:
             unit=unit,
             dynamic_ncols=True,
             smoothing=0.05,
-            disable=not sys.stderr.isatty(),
+            disable=not (hosts.is_first() and sys.stderr.isatty()),
         )
         self._terminal = not self._bar.disable
 
@@ -99,7 +109,7 @@ class Progress:
         """A line that stays."""
         if self._terminal:
             self._bar.write(text, file=sys.stderr)
-        else:
+        elif hosts.is_first():
             print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -1,10 +1,12 @@
 """Data, vocabulary and validation of an experiment, from its config."""
 
+import functools
 import math
 from collections.abc import Callable
 
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
+from transformer import hosts
 from transformer.config import Config
 from transformer.data.corpus import Corpus, has_validation, left_out, load_corpus
 from transformer.data.marian_tokenizer import load_tokenizer
@@ -17,7 +19,8 @@ from transformer.data.pipeline import (
 )
 from transformer.data.prepared import open_prepared
 from transformer.data.tokenizer import Tokenizer, train_tokenizer
-from transformer.sharding import batch_shards
+from transformer.errors import UserError
+from transformer.sharding import batch_shards, row_blocks
 from transformer.training.step import TrainState, make_eval_step
 from transformer.training.validation import Validator
 
@@ -25,14 +28,19 @@ Say = Callable[[str], None]
 
 
 def prepare_data(
-    config: Config, mesh: Mesh, tokenizer: Tokenizer | None, say: Say
+    config: Config, tokenizer: Tokenizer | None, rows: int, say: Say
 ) -> tuple[TrainData, Tokenizer]:
     """The training batches and the vocabulary: `tokenizer`, or the config's where that is None.
 
+    Every host reads the text and plans the same batches; a vocabulary is learnt by the first one.
+
+    Args:
+      rows: what the rows of a batch are a multiple of, see `row_multiple`.
+
     Raises:
-      UserError: see `load_corpus`, `open_prepared`, `train_tokenizer`, `plan_train_data`.
+      UserError: see `load_corpus`, `open_prepared`, `train_tokenizer`, `plan_train_data`; or the
+        hosts do not have the same text.
     """
-    rows = _row_multiple(config, mesh)
     if config.data.source == "prepared":
         pairs, tokenizer = open_prepared(config.data, tokenizer)
         data = plan_train_data(config.data, pairs, config.seed, rows)
@@ -40,6 +48,7 @@ def prepare_data(
         corpus = load_corpus(config.data, "train", config.seed)
         tokenizer = tokenizer or _tokenizer(config, corpus, say)
         data = build_train_data(config.data, tokenizer, corpus, config.seed, rows)
+    _same_data("training", data, tokenizer)
     say(_summary("train", data))
     say(
         f"batches: {len(data.shapes)} shapes, {data.steps_per_epoch} steps an epoch, "
@@ -53,17 +62,49 @@ def _tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
     if config.data.vocab_path:
         return load_tokenizer(config.data.vocab_path)
     say(f"learning a vocabulary of {config.data.vocab_size:,} pieces")
-    sentences = (text for side in corpus for text in side)
-    return train_tokenizer(sentences, config.data.vocab_size, config.data.vocab_type)
+
+    def learn() -> bytes:
+        sentences = (text for side in corpus for text in side)
+        data = config.data
+        return train_tokenizer(sentences, data.vocab_size, data.vocab_type).model_proto
+
+    return Tokenizer.from_bytes(hosts.from_first("vocabulary", learn))
 
 
-def _row_multiple(config: Config, mesh: Mesh) -> int:
+def _same_data(what: str, data: TrainData | EvalData, tokenizer: Tokenizer) -> None:
+    """Refuses hosts whose files differ: each would fill its rows from another order of pairs."""
+    hosts.same(
+        {
+            "the vocabulary's SHA-256": tokenizer.fingerprint,
+            f"the number of {what} pairs": data.num_pairs,
+            f"the CRC-32 of the {what} pairs' lengths": data.fingerprint,
+        },
+        "put the same files on all hosts, or into a folder that they share",
+    )
+
+
+def row_multiple(config: Config, mesh: Mesh | AbstractMesh, begun: int | None = None) -> int:
     """What the rows of a batch must be a multiple of, for devices and micro-batches to share them.
 
     Eight at least, so that up to eight devices see the very batches that one sees; where the
     budget has no room for eight long sentences, what the mesh asks for.
+
+    Args:
+      begun: what it was in the run that goes on: another one would make other batches, and
+        sentences would be lost or come twice.
+
+    Raises:
+      UserError: the mesh cannot share the rows of the run that goes on.
     """
     needed = batch_shards(mesh) * config.training.accumulate_steps
+    if begun is not None:
+        if begun % needed:
+            raise UserError(
+                f"config.mesh (with training.accumulate_steps) cuts a batch into {needed} parts, "
+                f"but the rows of this run's batches are multiples of {begun}; choose data and "
+                f"fsdp whose product divides {begun}, and a larger config.mesh.tensor."
+            )
+        return begun
     wanted = math.lcm(8, needed)
     return wanted if wanted * config.data.max_length <= config.data.batch_tokens else needed
 
@@ -85,7 +126,9 @@ def prepare_validation(
     if not has_validation(config.data):
         return None
     corpus = load_corpus(config.data, "validation", config.seed)
-    data = build_eval_data(config.data, tokenizer, corpus, _row_multiple(config, mesh))
+    data = build_eval_data(config.data, tokenizer, corpus, row_multiple(config, mesh))
+    _same_data("validation", data, tokenizer)
     say(_summary("validation", data))
     eval_step = make_eval_step(config, tokenizer.vocab_size, mesh, shardings)
-    return Validator(config, mesh, tokenizer, corpus, data.batches, eval_step)
+    batches = functools.partial(data.batches, row_blocks(mesh))
+    return Validator(config, mesh, tokenizer, corpus, batches, eval_step)

@@ -14,18 +14,20 @@ import math
 import os
 import pathlib
 import platform
+import secrets
 import sys
 from typing import Any
 
 import jax
 
 from transformer import config as config_lib
+from transformer import hosts
 from transformer.config import Config
 from transformer.data.marian_tokenizer import load_tokenizer
 from transformer.data.pipeline import TrainData
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import UserError
-from transformer.files import write
+from transformer.files import sha256, write
 from transformer.training.checkpoint import saved_steps
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"
@@ -45,13 +47,23 @@ CHANGEABLE_BEFORE_TRAINING = (
     "model.feed_forward_dropout_rate"
 ).split()
 
+_SHARE = "all hosts need one folder that they share (NFS, for example) as --workdir"
+
 
 def check(workdir: pathlib.Path, config: Config) -> None:
     """Refuses a folder that holds another experiment than `config`.
 
     Raises:
-      UserError: what differs is named.
+      UserError: what differs is named; or processes find different things in `workdir`.
     """
+    vocabulary = workdir / VOCABULARY
+    hosts.same(
+        {
+            "the list of checkpoints in --workdir": saved_steps(workdir),
+            "the SHA-256 of --workdir's vocabulary": vocabulary.exists() and sha256(vocabulary),
+        },
+        _SHARE,
+    )
     if not (workdir / CONFIG).exists():
         return
     allowed = CHANGEABLE + (CHANGEABLE_BEFORE_TRAINING if saved_steps(workdir) == [0] else [])
@@ -87,17 +99,35 @@ def stored_vocabulary(workdir: pathlib.Path, vocab_path: str) -> Tokenizer | Non
 
 
 def claim(workdir: pathlib.Path, config: Config, tokenizer: Tokenizer) -> None:
-    """Makes `workdir` this experiment's.
+    """Makes `workdir` this experiment's: the first process writes, and all see it.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: it cannot be written, or the processes do not share it.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write(workdir / VOCABULARY, tokenizer.model_proto)
-        write(workdir / CONFIG, json.dumps(config_lib.to_dict(config), indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{workdir} cannot be written: {error.strerror}.") from error
+    if hosts.is_first():
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write(workdir / VOCABULARY, tokenizer.model_proto)
+            write(workdir / CONFIG, json.dumps(config_lib.to_dict(config), indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"{workdir} cannot be written: {error.strerror}.") from error
+    if hosts.count() > 1:
+        _check_shared(workdir)
+
+
+def _check_shared(workdir: pathlib.Path) -> None:
+    trace = f".{secrets.token_hex(8)}"  # a name that no host has looked for before
+    if hosts.is_first():
+        (workdir / trace).touch()
+    trace = hosts.gather("trace", trace)[0]
+    seen = hosts.gather("seen", (workdir / trace).exists())
+    if hosts.is_first():
+        (workdir / trace).unlink()
+    if not all(seen):
+        raise UserError(
+            f"Process {seen.index(False)} does not see what process 0 writes to {workdir}; "
+            f"{_SHARE}."
+        )
 
 
 def load(workdir: pathlib.Path) -> tuple[Config, Tokenizer]:
@@ -112,7 +142,9 @@ def load(workdir: pathlib.Path) -> tuple[Config, Tokenizer]:
     return _read_config(workdir / CONFIG), load_tokenizer(workdir / VOCABULARY)
 
 
-def describe_data(workdir: pathlib.Path, data: TrainData, validation_pairs: int) -> None:
+def describe_data(
+    workdir: pathlib.Path, data: TrainData, validation_pairs: int, row_multiple: int
+) -> None:
     """Writes how much the run learns from, what was left out, and the shapes of its batches."""
     statistics = {
         "pairs": data.num_pairs,
@@ -122,13 +154,24 @@ def describe_data(workdir: pathlib.Path, data: TrainData, validation_pairs: int)
         "steps_per_epoch": data.steps_per_epoch,
         "padding_share": round(data.padding.share, 4),
         "shapes": [shape._asdict() for shape in data.shapes],
+        "row_multiple": row_multiple,
         "validation_pairs": validation_pairs,
     }
-    write(workdir / DATA, json.dumps(statistics, indent=2) + "\n")
+    if hosts.is_first():
+        write(workdir / DATA, json.dumps(statistics, indent=2) + "\n")
+
+
+def stored_row_multiple(workdir: pathlib.Path) -> int | None:
+    """What `describe_data` wrote, if the run in `workdir` has begun."""
+    begun = max(saved_steps(workdir), default=0) > 0 and (workdir / DATA).exists()
+    return read_json(workdir / DATA).get("row_multiple") if begun else None
 
 
 def describe(workdir: pathlib.Path, params: Any) -> int:
-    """Writes the table of parameters and what the run runs on; returns their number."""
+    """Writes the table of parameters and what the run runs on; returns their number.
+
+    As every file here, the first process alone writes it.
+    """
     rows = []
     for path, array in jax.tree_util.tree_leaves_with_path(params):
         name = ".".join(str(getattr(key, "key", key)) for key in path)
@@ -137,6 +180,8 @@ def describe(workdir: pathlib.Path, params: Any) -> int:
     width = max(len(name) for name, *_ in rows)
     lines = [f"{name:<{width}} {shape:>14} {count:>12,}" for name, shape, count in rows]
     lines.append(f"{'total':<{width}} {'':>14} {total:>12,}")
+    if not hosts.is_first():
+        return total
     write(workdir / "parameters.txt", "\n".join(lines) + "\n")
     environment = {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
