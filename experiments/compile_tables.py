@@ -21,7 +21,6 @@ from experiments import cli, tables
 from transformer import files
 
 RESULTS = flags.DEFINE_string("results", "runs/compile", "folder of what was compiled so far")
-FORMAT = tables.format_flag("markdown", "text")
 
 # (8 chips, 256 chips); v3 has no slice of 8 chips: 4 are the 8 cores of a "v3-8".
 SIZES = {
@@ -37,6 +36,7 @@ SIZES = {
     "h100": ("8", "256"),
 }
 FLOAT32_ONLY = ("p100", "v100")
+FUSED = ("a100", "h100")  # these also with a kernel for attention; on TPUs it is for longer rows
 PAPER_SECONDS = {"base": 0.4, "big": 1.0}  # of a step, section 5.2
 
 
@@ -54,19 +54,21 @@ def rows() -> Iterator[Row]:
         yield Row(f"{model}_paper", model, (f"--config=configs/{model}.py", "--topology=p100:8"))
     for model in ("base", "big"):
         for kind, sizes in SIZES.items():
+            dtype = "float32" if kind in FLOAT32_ONLY else "bfloat16"
+            cores = 2 if kind in ("v3", "tpu7x") else 1
             for size in sizes:
-                dtype = "float32" if kind in FLOAT32_ONLY else "bfloat16"
-                cores = 2 if kind in ("v3", "tpu7x") else 1
-                yield Row(
-                    f"{model}_{kind}_{size}",
-                    model,
-                    (
-                        f"--config=configs/{model}.py",
-                        f"--config.model.dtype={dtype}",
-                        f"--topology={kind}:{size}",
-                        f"--tokens_per_device={25_000 // cores}",
-                    ),
-                )
+                for attention in ("plain", "fused") if kind in FUSED else ("plain",):
+                    yield Row(
+                        f"{model}_{kind}_{size}" + "_fused" * (attention == "fused"),
+                        model,
+                        (
+                            f"--config=configs/{model}.py",
+                            f"--config.model.dtype={dtype}",
+                            f"--config.model.attention={attention}",
+                            f"--topology={kind}:{size}",
+                            f"--tokens_per_device={25_000 // cores}",
+                        ),
+                    )
 
 
 def main() -> None:
@@ -84,7 +86,7 @@ def main() -> None:
         own = {row: record for row, record in found.items() if row.model == model}
         if own:
             print(f"### {model}\n")
-            print(tables.table(*table_of(own), FORMAT.value))
+            print(tables.table(*table_of(own), "markdown"))
             print()
 
 
@@ -107,6 +109,8 @@ def _cells(row: Row, record: dict[str, Any]) -> list[str]:
     machine = record["topology"]
     if row.name.endswith("_paper"):
         machine += f" (the paper's: {PAPER_SECONDS[row.model] * 1e3:.0f} ms a step)"
+    if row.name.endswith("_fused"):
+        machine += ", fused attention"
     cells = [machine, str(record["chips"]), record["dtype"]]
     cells.append(f"{record['batch']['target_tokens'] / record['chips']:,.0f}")
     need, room = (memory[key] / 2**30 for key in ("needed", "available"))

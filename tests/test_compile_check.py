@@ -64,7 +64,7 @@ def test_batches_divide_the_mesh_or_are_refused():
 
 def test_the_tables_rows_are_what_can_be_compiled():
     rows = list(compile_tables.rows())
-    assert len({row.name for row in rows}) == len(rows) == 2 + 2 * 2 * len(ACCELERATORS)
+    assert len({row.name for row in rows}) == len(rows) == 2 + 2 * 2 * (len(ACCELERATORS) + 2)
     named = {row.name: find_topology(row.flags[-2].split("=")[1]) for row in rows[2:]}
     assert named["big_v5e_16x16"].chips == named["base_p100_256"].chips == 256
     assert {find_topology(row.flags[-1].split("=")[1]).name for row in rows[:2]} == {"p100:8"}
@@ -93,6 +93,16 @@ def test_a_row_of_the_tables():
     ]  # fmt: skip
     assert not any(rows[0][5:])
     assert rows[1][5:] == ["252", "250.0", "", "98,304", "50%", "75%", "6.9"]
+
+
+def test_kernels_of_attention_take_what_has_them(monkeypatch):
+    config = config_with(model={"dtype": "bfloat16", "d_v": 8, "attention": "fused"})
+    monkeypatch.setattr(check_lib, "devices_of", lambda topology: jax.devices()[:1])
+    monkeypatch.setattr(topology_lib, "_installed", lambda module: False)
+    with pytest.raises(UserError, match="v100 is too old for; set it to"):
+        check_lib.check(config, find_topology("v100:8"))
+    with pytest.raises(UserError, match=r"pip install -e \.\[compile_cuda13\]"):
+        check_lib.check(config, find_topology("h100:8"))
 
 
 @pytest.fixture

@@ -25,13 +25,16 @@ from transformer.hardware.program import (
 
 
 def test_kernels_say_what_they_compute_or_are_listed():
-    scores = '"intermediate_tensor_shape":{"element_type":"BF16","dimensions":["2","16","64","64"]}'
+    scores = '"intermediate_tensor_shape":{"dimensions":["2","16","64","64"],"element_type":"BF16"}'
+    # As JAX writes it, where XLA had no GPU to try the kernel on.
+    untried = '"intermediate_tensor_shape": {"element_type": "BF16", "dimensions": '
+    untried += '["2", "16", "64", "64"]}'
     program = lines(
         "%q = bf16[2,64,16,32]{3,2,1,0} parameter(0)",
         "%f = (bf16[2,16,64,32]{3,1,2,0}, u8[0]{0}) custom-call(%q, %q, %q), "
         f'custom_call_target="__cudnn$fmhaSoftmax", backend_config={{{scores}}}',
         "%b = (bf16[2,16,64,32]{3,1,2,0}, u8[0]{0}) custom-call(%q, %q, %q), "
-        f'custom_call_target="__cudnn$fmhaSoftmaxBackward", backend_config={{{scores}}}',
+        f'custom_call_target="__cudnn$fmhaSoftmaxBackward", backend_config={{{untried}}}',
         '%p = bf16[2,64]{1,0} custom-call(%q), custom_call_target="tpu_custom_call", '
         'backend_config={"cost_estimate":{"flops":"77","bytes_accessed":"9"}}',
         '%o = bf16[2,64]{1,0} custom-call(%q), custom_call_target="own"',

@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from transformer.config import Config
+from transformer.errors import UserError
 from transformer.hardware import compile as compiling
 from transformer.hardware.estimate import (
     Estimate,
@@ -18,7 +19,7 @@ from transformer.hardware.estimate import (
 )
 from transformer.hardware.hlo import parse
 from transformer.hardware.program import collectives, kernels_without_flops
-from transformer.hardware.topology import Topology, devices_of, places_of
+from transformer.hardware.topology import Topology, devices_of, need, places_of
 from transformer.model.flops import forward_flops, training_flops
 from transformer.sharding import make_mesh
 
@@ -54,6 +55,7 @@ def check(
         where what compiles is not installed.
     """
     devices = devices_of(topology)
+    _check_attention(config, topology)
     mesh = make_mesh(config.mesh, devices)
     length = length or usual_length(config)
     if what == "train":
@@ -83,6 +85,17 @@ def check(
     else:
         found = _found(compiled, case, config, topology, list(mesh.devices.flat))
     return record | found | {"compile_seconds": round(time.time() - started, 1)}
+
+
+def _check_attention(config: Config, topology: Topology) -> None:
+    gpu = topology.accelerator.gpu
+    if config.model.attention == "fused" and gpu:
+        if gpu.compute_capability < (8, 0):
+            raise UserError(
+                f'config.model.attention is "fused", which {topology.accelerator.name} is too old '
+                'for; set it to "plain".'
+            )
+        need("compile_cuda13", "nvidia.cudnn")
 
 
 class _Case(NamedTuple):

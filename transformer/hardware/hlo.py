@@ -236,7 +236,8 @@ def _cudnn_attention(instruction: Instruction, operands: Sequence[Array]) -> Pro
     if instruction.opcode != "custom-call" or "__cudnn$fmha" not in instruction.attributes:
         return None
     scores = re.search(
-        r'"intermediate_tensor_shape":\{.*?"dimensions":\[([\d",]+)\]', instruction.attributes
+        r'"intermediate_tensor_shape":\s*\{.*?"dimensions":\s*\[([\d",\s]+)\]',
+        instruction.attributes,
     )
     batch, heads, rows, columns = (int(size) for size in re.findall(r"\d+", scores[1]))
     inner = operands[0].elements / (batch * heads * rows)

@@ -92,7 +92,7 @@ def to_marian(params: dict[str, Any], config: ModelConfig, ids: Int[np.ndarray, 
     for path, array in flatten_dict(params).items():
         array = np.asarray(array, np.float32)
         for axis, name in enumerate(axes[path]):
-            if name == "embed":
+            if name in ("embed", "features"):
                 array = np.take(array, _halves(array.shape[axis]), axis)
         if axes[path][0] == "vocab":
             array = array[1:][np.argsort(ids[1:])]
@@ -140,7 +140,7 @@ def from_marian(tensors: Tensors, config: ModelConfig, ids: Int[np.ndarray, "V"]
             array = rows
         array = (array if vocabulary else array.T).reshape(wanted.shape)
         for axis, axis_name in enumerate(axes[path]):
-            if axis_name == "embed":
+            if axis_name in ("embed", "features"):
                 array = np.take(array, _interleaved(array.shape[axis]), axis)
         params[path] = array
     if left:
