@@ -227,7 +227,6 @@ def constrain(x: Shaped[Array, "*shape"], *logical_axes: str | None) -> Shaped[A
     return jax.lax.with_sharding_constraint(x, spec)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
 def gather_fsdp(
     parameter: Shaped[Array, "*shape"], logical_axes: tuple[str, ...]
 ) -> Shaped[Array, "*shape"]:
@@ -236,15 +235,21 @@ def gather_fsdp(
     Left to itself, GSPMD cuts the product instead of fetching the matrix, and then moves
     activations, which are larger. The gradient is cut along fsdp again.
     """
+    mesh = jax.sharding.get_abstract_mesh()
+    return parameter if mesh.empty or mesh.size == 1 else _gather(parameter, logical_axes)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _gather(parameter, logical_axes):
     return constrain(parameter, *(None if "fsdp" in RULES[a] else a for a in logical_axes))
 
 
 def _gather_forward(parameter, logical_axes):
-    return gather_fsdp(parameter, logical_axes), None
+    return _gather(parameter, logical_axes), None
 
 
 def _gather_backward(logical_axes, _, gradient):
     return (constrain(gradient, *logical_axes),)
 
 
-gather_fsdp.defvjp(_gather_forward, _gather_backward)
+_gather.defvjp(_gather_forward, _gather_backward)
