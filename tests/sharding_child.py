@@ -8,7 +8,6 @@ layouts of named arrays, translations, scores, and the collectives of what was c
 
 import dataclasses
 import json
-import re
 import sys
 
 import jax
@@ -21,6 +20,8 @@ from transformer.data.batching import Batch
 from transformer.data.tokenizer import EOS, Tokenizer
 from transformer.decoding.forced import ForcedScorer
 from transformer.decoding.translate import Translation, Translator
+from transformer.hardware.hlo import parse
+from transformer.hardware.program import COLLECTIVES
 from transformer.model.encoder_decoder import split
 from transformer.sharding import make_mesh, put_batch
 from transformer.training.step import abstract_model, make_init, make_train_step
@@ -29,24 +30,21 @@ EVEN, ODD = 1_024, 1_021  # vocabularies: eight divides the first
 ROWS, SOURCE, TARGET = 128, 24, 32  # two chunks of the loss, even on each of eight devices
 D_MODEL, BEAM = 32, 2
 
-_NAMES = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
-
 
 def collectives(text: str) -> list[list]:
     """[kind, whether a loop repeats it, shapes of its results] of all that move arrays.
 
     Scalars are left out.
     """
-    loops = set(re.findall(r"body=%?([\w.\-]+)", text))
-    found, computation = [], ""
-    for line in text.splitlines():
-        if start := re.match(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$", line):
-            computation = start[1]
-        if match := re.search(rf"= (.*?) ({_NAMES})(?:-start)?\(", line):
-            shapes = re.findall(r"[a-z]\w*\[([\d,]+)\]", re.sub(r"\{.*?\}", "", match[1]))
-            sizes = [[int(size) for size in shape.split(",")] for shape in shapes]
-            if sizes:
-                found.append([match[2], computation in loops, sizes])
+    computations = parse(text).computations
+    instructions = [(name, i) for name, inside in computations.items() for i in inside.values()]
+    loops = {i.attribute("body") for _, i in instructions if i.opcode == "while"}
+    found = []
+    for name, instruction in instructions:
+        kind = instruction.opcode.removesuffix("-start")
+        shapes = [list(array.shape) for array in instruction.result if array.shape]
+        if kind in COLLECTIVES and shapes:
+            found.append([kind, name in loops, shapes])
     return found
 
 

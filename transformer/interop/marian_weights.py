@@ -29,6 +29,8 @@ EMBEDDING, OUTPUT_BIAS = "model.shared.weight", "final_logits_bias"
 # vocabulary of 58,000. And bfloat16 holds -100 exactly.
 PAD_BIAS = -100.0
 
+_WIDTH = ("embed", "features")  # the axes of size d_model
+
 _ATTENTIONS = {"self_attention": "self_attn", "cross_attention": "encoder_attn"}
 _PROJECTIONS = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "out_proj"}
 _NORMS = {
@@ -92,7 +94,7 @@ def to_marian(params: dict[str, Any], config: ModelConfig, ids: Int[np.ndarray, 
     for path, array in flatten_dict(params).items():
         array = np.asarray(array, np.float32)
         for axis, name in enumerate(axes[path]):
-            if name in ("embed", "features"):
+            if name in _WIDTH:
                 array = np.take(array, _halves(array.shape[axis]), axis)
         if axes[path][0] == "vocab":
             array = array[1:][np.argsort(ids[1:])]
@@ -140,7 +142,7 @@ def from_marian(tensors: Tensors, config: ModelConfig, ids: Int[np.ndarray, "V"]
             array = rows
         array = (array if vocabulary else array.T).reshape(wanted.shape)
         for axis, axis_name in enumerate(axes[path]):
-            if axis_name in ("embed", "features"):
+            if axis_name in _WIDTH:
                 array = np.take(array, _interleaved(array.shape[axis]), axis)
         params[path] = array
     if left:
