@@ -86,8 +86,8 @@ def main() -> None:
         work = round_of()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         record = {
-            "seconds": round(wall, 3),
-            "cpu_seconds": round(cpu, 3),
+            "seconds": round(wall, 6),
+            "cpu_seconds": round(cpu, 6),
             "target_tokens_per_second": round(work.tokens / wall, 1),
             "target_tokens_per_cpu_second": round(work.tokens / cpu, 1),
             "sentences_per_second": round(work.sentences / wall, 1),

@@ -43,12 +43,12 @@ def test_benchmark_of_decoding(run_script):
 
 
 def test_benchmark_of_the_input_pipeline(run_script):
-    arguments = [f"--config={CONFIG}", "--what=data", "--pairs=3000", "--steps=2", "--rounds=1"]
+    arguments = [f"--config={CONFIG}", "--what=data", "--pairs=3000", "--steps=20", "--rounds=1"]
     done = run_script("benchmark", *arguments)
     assert done.returncode == 0, done.stderr
     prepared, first, _ = map(json.loads, done.stdout.splitlines())
     assert 2_000 < prepared["pairs"] <= 3_000  # those that are too unequal are left out
-    assert 0 < first["target_tokens_per_second"] * first["seconds"] <= 2 * 2_048 * 1.01
+    assert 0 < first["target_tokens_per_second"] * first["seconds"] <= 20 * 2_048 * 1.01
     assert "matmul_share" not in first
 
 
