@@ -60,6 +60,12 @@ def test_padding_of_a_caption_corpus_is_at_most_a_tenth():
     assert min(tokens) >= 4096 * 7 / 8 - 8 * 60  # shapes but the last use the budget
 
 
+def test_more_shapes_pad_less():
+    lengths = like_captions(29_000)
+    shares = [Buckets(*lengths, 4_096, 8, most).padding.share for most in (1, 4, 12, 32)]
+    assert shares == sorted(shares, reverse=True) and shares[-1] < shares[-2] / 1.2
+
+
 def test_few_pairs_get_few_small_shapes():
     lengths = np.full(5, 4)
     buckets = Buckets(lengths, lengths + 1, batch_tokens=10_000, row_multiple=4)

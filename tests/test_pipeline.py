@@ -60,6 +60,10 @@ def pairs_in(batch):
     return pairs
 
 
+def test_the_config_says_how_many_shapes():
+    assert [len(train_data(max_shapes=most).shapes) for most in (1, 3)] == [1, 3]
+
+
 PACKING = pytest.mark.parametrize("packing", [False, True])
 
 

@@ -66,6 +66,7 @@ class DataConfig:
     batch_tokens: int  # of the source and of the target side of one global step
     packing: bool  # several sentences a row, told apart by segment ids
     validation_pairs: int  # at most so many pairs are scored while training
+    max_shapes: int = 12  # of batches without packing; more pad less, and each is compiled
     prepared_dir: str = ""  # for "prepared": made by experiments/prepare.py, vocabulary and all
 
 
@@ -212,6 +213,7 @@ def _check(config: Config) -> None:
         ("model", "num_layers d_model d_ff num_heads max_positions", 1),
         ("model", "d_k d_v", 0),
         ("data", "vocab_size max_length batch_tokens grammar_pairs validation_pairs", 1),
+        ("data", "max_shapes", 1),
         ("training", "num_steps warmup_steps accumulate_steps log_every eval_every", 1),
         ("training", "checkpoint_every keep_last", 1),
         ("training", "keep_best average_last patience clip_norm", 0),
@@ -323,6 +325,8 @@ def _check_data(data: DataConfig) -> None:
     for source, key in (("tfds", "tfds_name"), ("prepared", "prepared_dir")):
         if data.source == source and not getattr(data, key):
             raise UserError(f'config.data.{key} is empty, but config.data.source is "{source}".')
+    if data.max_shapes > 255:
+        raise UserError(f"config.data.max_shapes must be at most 255, not {data.max_shapes}.")
     if data.max_length_ratio < 1:
         raise UserError(
             f"config.data.max_length_ratio must be at least 1, not {data.max_length_ratio}."

@@ -15,7 +15,6 @@ from jaxtyping import Int, Int32, Integer, UInt8
 
 from transformer.errors import UserError
 
-MAX_SHAPES = 12
 _LEAST_FILL = 7 / 8  # a shape may leave the rest of the budget unused to fill more batches
 _CANDIDATES = 64  # lengths a side that the first search for boundaries considers
 
@@ -98,7 +97,7 @@ class Buckets:
         target_lengths: Int[np.ndarray, "pairs"],
         batch_tokens: int,
         row_multiple: int = 1,
-        max_shapes: int = MAX_SHAPES,
+        max_shapes: int = 12,
     ):
         """Chooses the shapes.
 
@@ -107,7 +106,7 @@ class Buckets:
           target_lengths: tokens of each target sentence.
           batch_tokens: bound for rows x length, on each side of a batch.
           row_multiple: the rows of every shape are a multiple of it.
-          max_shapes: the most shapes; fewer are taken where that pads less.
+          max_shapes: the most shapes, up to 255; fewer are taken where that pads less.
 
         Raises:
           UserError: `batch_tokens` is too small for `row_multiple` rows of the longest sentence.

@@ -143,7 +143,7 @@ def plan_train_data(
     """Filters and plans the training pairs.
 
     Args:
-      config: `max_length`, `max_length_ratio`, `batch_tokens` and `packing` are read.
+      config: `max_length`, `max_length_ratio`, `batch_tokens`, `packing` and `max_shapes` are read.
       pairs: as ids, in memory or on disk.
       seed: of the order.
       row_multiple: the rows of every batch are a multiple of it, so that devices, hosts and
@@ -156,7 +156,7 @@ def plan_train_data(
     if config.packing:
         batcher = Packing(*pairs.lengths, config.batch_tokens, config.max_length, row_multiple)
     else:
-        batcher = Buckets(*pairs.lengths, config.batch_tokens, row_multiple)
+        batcher = Buckets(*pairs.lengths, config.batch_tokens, row_multiple, config.max_shapes)
     return TrainData(pairs, batcher, seed, dropped)
 
 
