@@ -211,6 +211,31 @@ def test_base_compiles_for_eight_chips(run_script, topology, what):
 
 
 @pytest.mark.compile
+@pytest.mark.parametrize("topology", ["v5e:2x4", "h100:8"])
+@pytest.mark.parametrize("what", ["train", "decode"])
+def test_fused_attention_compiles_for_eight_chips(run_script, topology, what):
+    done = run_script(
+        "compile_check",
+        "--config=configs/base.py",
+        "--config.model.num_layers=1",
+        "--config.model.dtype=bfloat16",
+        "--config.model.attention=fused",
+        "--length=256",
+        f"--topology={topology}",
+        f"--what={what}",
+        timeout=1_800,
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["fits"] and "tpu_custom_call" not in record["kernels_without_flops"]
+    assert 0 < record["estimate"]["mfu"] < record["estimate"]["roofline_mfu"] < 1
+    if what == "train":
+        # A causal mask lets splash attention skip blocks that are counted all the same.
+        each = record["program_flops_per_device"] * 8 / record["flops"]
+        assert 0.99 < each < 1.3
+
+
+@pytest.mark.compile
 def test_what_does_not_fit_is_said_in_bytes(run_script):
     done = run_script(
         "compile_check",

@@ -16,7 +16,7 @@ from tests.helpers import small_model
 from transformer.config import MeshConfig
 from transformer.model import attention, fused_attention
 from transformer.model.visibility import Visibility
-from transformer.sharding import make_mesh
+from transformer.sharding import RULES, make_mesh
 
 ON_GPU = jax.default_backend() == "gpu"
 B, H, T, S, K = 2, 2, 6, 10, 8
@@ -104,6 +104,29 @@ def test_splash_attention_runs_on_each_device_for_itself(monkeypatch):
     assert "shard_map" not in traced()
     with jax.set_mesh(make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])):
         assert "shard_map" in traced()
+
+
+@pytest.mark.parametrize("case", ["encoder", "packed_memory"])
+def test_kernels_work_where_the_batch_is_cut_by_hand(kernel, case):
+    """As in decoding, where each shard of the batch is searched by itself."""
+    queries, keys, visible = CASES[case]
+    inputs = arrays(queries, keys)
+    mesh = make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    rows = jax.sharding.PartitionSpec(RULES["batch"])
+    each = jax.shard_map(
+        kernel,
+        mesh=mesh,
+        in_specs=rows,
+        out_specs=rows,
+        axis_names=set(RULES["batch"]),
+        check_vma=False,
+    )
+    with jax.set_mesh(mesh):
+        assert str(jax.make_jaxpr(each)(*inputs, visible)).count("shard_map") == 2
+        found = jax.jit(each)(*inputs, visible)
+    real = jnp.ones((B, queries)) if visible.query_segments is None else visible.query_segments > 0
+    real = real[:, :, None, None]
+    close(found * real, plain(*inputs, visible) * real)
 
 
 @pytest.mark.parametrize(("where", "wanted"), [("gpu", "cudnn"), ("tpu", "splash"), ("cpu", None)])

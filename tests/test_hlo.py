@@ -110,3 +110,31 @@ def test_products_are_found_in_every_dress():
         "rhs_reversal=0x1}, dim_labels=0bf1_i1o0->0b1f",
     )
     assert heads == Product(1, 8 * 256, 1_024, 1_024, "bf16")
+
+
+def test_splash_attention_and_what_stands_behind_its_metadata():
+    def kernel(name):
+        return (
+            f"%{name}.2 = bf16[2,4,256,64]{{3,2,1,0}} custom-call(%m, %q, %k, %k), "
+            'custom_call_target="tpu_custom_call", frontend_attributes={kernel_metadata={\n'
+            '"xprof_metadata":"{}"\n}}'
+        )
+
+    names = [
+        "splash_mha_fwd_residuals",
+        "splash_mha_dq_no_residuals",
+        "splash_mha_dkv_no_residuals",
+    ]
+    computation = entry(
+        lines(
+            "%m = s8[1,1,1]{2,1,0} parameter(0)",
+            "%q = bf16[2,4,256,64]{3,2,1,0} parameter(1)",
+            "%k = bf16[2,4,128,64]{3,2,1,0} parameter(2)",
+            *map(kernel, names),
+            "%last = bf16[2,4,256,64]{3,2,1,0} negate(%q)",
+        )
+    )
+    assert "last" in computation
+    operands = [computation[name].result[0] for name in ("m", "q", "k", "k")]
+    found = [product_of(computation[f"{name}.2"], operands) for name in names]
+    assert found == [Product(count * 2 * 4, 256, 64, 128, "bf16") for count in (2, 3, 4)]

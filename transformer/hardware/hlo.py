@@ -117,7 +117,7 @@ def parse(text: str) -> Program:
         if line.endswith("{") and (head := _HEAD.match(line)):
             current = computations.setdefault(head[2], {})
             entry = head[2] if head[1] else entry
-        elif line.startswith("}"):
+        elif line.startswith("}") and not line.startswith("}}"):  # "}}" ends a kernel's metadata
             current = None
         elif current is not None and (instruction := _instruction(line)):
             current[instruction.name] = instruction
@@ -188,13 +188,14 @@ def _bits(dtype: str) -> int:
 
 
 def product_of(instruction: Instruction, operands: Sequence[Array]) -> Product | None:
-    """The matrix products of a dot, a convolution, or a call of cuBLAS or cuDNN's attention.
+    """The matrix products of a dot, a convolution, or a call of cuBLAS or an attention kernel.
 
     TPUs run every product as a convolution. A product of B times [M K] and [K N] has B M K and
     B K N entries in, B M N out, and B M N K multiplications: from these four numbers follow B, M,
     N and K, whatever the axes are called.
     """
-    if attention := _cudnn_attention(instruction, operands):
+    attention = _cudnn_attention(instruction, operands) or _splash_attention(instruction, operands)
+    if attention:
         return attention
     if instruction.opcode == "dot" or _is_cublas(instruction):
         left = operands[0]
@@ -243,6 +244,21 @@ def _cudnn_attention(instruction: Instruction, operands: Sequence[Array]) -> Pro
     inner = operands[0].elements / (batch * heads * rows)
     number = 5 if "Backward" in instruction.attributes else 2
     return Product(number * batch * heads, rows, inner, columns, operands[0].dtype)
+
+
+# Q K^T and the sum of V; Q K^T, dO V^T and the gradient of Q; these two and those of K and V.
+_SPLASH_PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
+
+
+def _splash_attention(instruction: Instruction, operands: Sequence[Array]) -> Product | None:
+    """A kernel of splash attention; blocks that a causal mask lets it skip are counted too."""
+    name = re.match(r"splash_mha_(?:fwd|dq|dkv)", instruction.name)
+    if instruction.opcode != "custom-call" or not name:
+        return None
+    query, key = [array for array in operands if len(array.shape) == 4][:2]
+    batch, heads, rows, inner = query.shape
+    number = _SPLASH_PRODUCTS[name[0]] * batch * heads
+    return Product(number, rows, inner, key.shape[2], query.dtype)
 
 
 def _convolution(instruction: Instruction, operands: Sequence[Array], output: Array) -> int:

@@ -6,6 +6,7 @@ attention weights.
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -30,18 +31,27 @@ def cudnn_attention(
     Padding stands behind a sentence, so that lengths say it; packed rows need a mask, of which
     cuDNN takes even lengths only.
     """
+    run = functools.partial(_cudnn, visible.causal)
+    inputs = query, key, value, visible.key_segments, visible.query_segments
+    # JAX cuts cuDNN's kernel itself, but not where some axes of the mesh are cut by hand already.
+    if jax.sharding.get_abstract_mesh().manual_axes:
+        return _each_device(run, ("batch", None, "heads", None), *inputs)
+    return run(*inputs)
+
+
+def _cudnn(causal: bool, query, key, value, key_segments, query_segments):
     attend = functools.partial(jax.nn.dot_product_attention, implementation="cudnn")
-    if visible.query_segments is not None:
+    if query_segments is not None:
         length = query.shape[1]
         query, key, value = (_padded(x, 1, 2) for x in (query, key, value))
-        queries, keys = (_padded(x, 1, 2) for x in (visible.query_segments, visible.key_segments))
-        mask = Visibility(keys, queries, visible.causal).mask(query.shape[1])
+        queries, keys = (_padded(x, 1, 2) for x in (query_segments, key_segments))
+        mask = Visibility(keys, queries, causal).mask(query.shape[1])
         return attend(query, key, value, mask=mask)[:, :length]
     lengths = None
-    if visible.key_segments is not None:
+    if key_segments is not None:
         # A row without a sentence attends one key of padding, lest it be divided by nothing.
-        lengths = jnp.maximum(jnp.sum(visible.key_segments > 0, axis=1, dtype=jnp.int32), 1)
-    return attend(query, key, value, is_causal=visible.causal, key_value_seq_lengths=lengths)
+        lengths = jnp.maximum(jnp.sum(key_segments > 0, axis=1, dtype=jnp.int32), 1)
+    return attend(query, key, value, is_causal=causal, key_value_seq_lengths=lengths)
 
 
 def splash_attention(
@@ -57,19 +67,27 @@ def splash_attention(
     blocks = [_padded(x.swapaxes(1, 2), 2, _BLOCK) for x in (query, key, value)]
     segments = [_padded(x, 1, _BLOCK) for x in segments]
     run = functools.partial(_splash, visible.causal)
+    found = _each_device(run, ("batch", "heads", None, None), *blocks, *segments)
+    return found[:, :, :length].swapaxes(1, 2)
+
+
+def _each_device(
+    run: Callable, axes: tuple[str | None, ...], query: Array, key: Array, value: Array, *segments
+) -> Array:
+    """`run` of all these, on each device for its own rows and heads, as `axes` name them."""
     mesh = jax.sharding.get_abstract_mesh()
     if free := set(mesh.axis_names) - set(mesh.manual_axes):
-        heads = partition_spec(("batch", "heads", None, None), blocks[0].shape, mesh)
-        each = partition_spec(("batch", None), segments[0].shape, mesh)
+        heads = partition_spec(axes, query.shape, mesh)
+        rows = partition_spec(("batch",), query.shape[:1], mesh)
         run = jax.shard_map(
             run,
             mesh=mesh,
-            in_specs=(heads, heads, heads, each, each),
+            in_specs=(heads,) * 3 + (rows,) * len(segments),
             out_specs=heads,
             axis_names=free,
-            check_vma=False,  # the kernel's outputs do not say along which axes they vary
+            check_vma=False,  # the kernels' outputs do not say along which axes they vary
         )
-    return run(*blocks, *segments)[:, :, :length].swapaxes(1, 2)
+    return run(query, key, value, *segments)
 
 
 def _segments(
