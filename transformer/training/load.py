@@ -2,15 +2,17 @@
 
 import pathlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from flax import nnx
 from jax.sharding import Mesh
 
 from transformer.config import Config
-from transformer.data.tokenizer import Tokenizer
+from transformer.data.tokenizer import EOS, Tokenizer
 from transformer.decoding.ensemble import Ensemble
 from transformer.decoding.forced import ForcedScorer
+from transformer.decoding.inspection import Inspection, inspect
 from transformer.decoding.translate import Translation, Translator
 from transformer.errors import UserError
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
@@ -49,6 +51,31 @@ class TrainedModel(NamedTuple):
             self.graphdef, self.tokenizer, self.config.data.batch_tokens, self.translator.mesh
         )
         return scorer.score(self.params, sources, targets)
+
+    def inspect(
+        self, sources: Sequence[str], targets: Sequence[str] | None = None
+    ) -> list[Inspection]:
+        """Attention weights, hidden states and log probabilities of each pair of sentences.
+
+        Without `targets` the sources are translated, and the best outputs inspected: token for
+        token as they were found, without "</s>" where the length limit came first. A blank line
+        has no tokens but the source's "</s>". Given targets end in "</s>", and nothing is cut off.
+
+        Raises:
+          UserError: this is an ensemble, or there are not as many targets as sources.
+        """
+        if len(self.steps) > 1:
+            raise UserError("Only one model can be looked into; name a single --workdir.")
+        if targets is None:
+            outputs = [found.ids[0] for found in self.translate(sources)]
+            inputs = [ids or [EOS] for ids in self.translator.encode(sources)]
+        else:
+            if len(targets) != len(sources):
+                raise UserError(f"There are {len(targets)} targets for {len(sources)} sources.")
+            inputs = [[*ids, EOS] for ids in self.tokenizer.encode(sources)]
+            outputs = [[*ids, EOS] for ids in self.tokenizer.encode_target(targets)]
+        look = partial(inspect, self.graphdef, self.params, self.tokenizer)
+        return [look(*pair, self.translator.mesh) for pair in zip(inputs, outputs, strict=True)]
 
 
 def load(
