@@ -2,7 +2,6 @@
 
 import pathlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from flax import nnx
@@ -53,29 +52,32 @@ class TrainedModel(NamedTuple):
         return scorer.score(self.params, sources, targets)
 
     def inspect(
-        self, sources: Sequence[str], targets: Sequence[str] | None = None
+        self, sources: Sequence[str], targets: Sequence[str | Translation] | None = None
     ) -> list[Inspection]:
         """Attention weights, hidden states and log probabilities of each pair of sentences.
 
-        Without `targets` the sources are translated, and the best outputs inspected: token for
-        token as they were found, without "</s>" where the length limit came first. A blank line
-        has no tokens but the source's "</s>". Given targets end in "</s>", and nothing is cut off.
+        Without `targets` the sources are translated. Of translations the first output is looked
+        into, token for token as it was found: without "</s>" where the length limit came first, and
+        with no token for a blank line. Of texts nothing is cut off.
 
         Raises:
           UserError: this is an ensemble, or there are not as many targets as sources.
         """
         if len(self.steps) > 1:
             raise UserError("Only one model can be looked into; name a single --workdir.")
-        if targets is None:
-            outputs = [found.ids[0] for found in self.translate(sources)]
-            inputs = [ids or [EOS] for ids in self.translator.encode(sources)]
+        targets = self.translate(sources) if targets is None else targets
+        if len(targets) != len(sources):
+            raise UserError(f"There are {len(targets)} targets for {len(sources)} sources.")
+        return [self._inspect(*pair) for pair in zip(sources, targets, strict=True)]
+
+    def _inspect(self, source: str, target: str | Translation) -> Inspection:
+        if isinstance(target, Translation):
+            pair = self.translator.encode([source])[0] or [EOS], target.ids[0]
         else:
-            if len(targets) != len(sources):
-                raise UserError(f"There are {len(targets)} targets for {len(sources)} sources.")
-            inputs = [[*ids, EOS] for ids in self.tokenizer.encode(sources)]
-            outputs = [[*ids, EOS] for ids in self.tokenizer.encode_target(targets)]
-        look = partial(inspect, self.graphdef, self.params, self.tokenizer)
-        return [look(*pair, self.translator.mesh) for pair in zip(inputs, outputs, strict=True)]
+            sides = self.tokenizer.encode([source]), self.tokenizer.encode_target([target])
+            pair = tuple([*ids, EOS] for (ids,) in sides)
+        mesh = self.translator.mesh
+        return inspect(self.graphdef, self.params, self.tokenizer, *pair, mesh)
 
 
 def load(
