@@ -158,6 +158,7 @@ class Transformer(nnx.Module):
         pre = config.norm == "pre"
         self.encoder_norm = LayerNorm(config, rngs) if pre else None
         self.decoder_norm = LayerNorm(config, rngs) if pre else None
+        self.recording = False  # see transformer.model.recording
 
     @property
     def source_embedding(self) -> Embedding:
@@ -210,8 +211,10 @@ class Transformer(nnx.Module):
         embed_seed, *layer_seeds = make_seeds(dropout_key, 1 + len(self.encoder))
         x = self.source_embedding(source)
         x = self._add_positions(x, self.source_positions, source_positions, embed_seed)
+        self._record("encoder_states", x)
         for layer, layer_seed in zip(self.encoder, layer_seeds, strict=True):
             x = self._run(layer, x, visible, layer_seed)
+            self._record("encoder_states", x)
         return x if self.encoder_norm is None else self.encoder_norm(x)
 
     def decode(
@@ -227,9 +230,11 @@ class Transformer(nnx.Module):
         embed_seed, *layer_seeds = make_seeds(dropout_key, 1 + len(self.decoder))
         x = self.target_embedding(target)
         x = self._add_positions(x, self.target_positions, target_positions, embed_seed)
+        self._record("decoder_states", x)
         for layer, layer_seed in zip(self.decoder, layer_seeds, strict=True):
             keys_values = layer.cross_attention.keys_values(memory)
             x = self._run(layer, x, keys_values, visible, visible_memory, layer_seed)
+            self._record("decoder_states", x)
         return x if self.decoder_norm is None else self.decoder_norm(x)
 
     def logits(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
@@ -278,6 +283,7 @@ class Transformer(nnx.Module):
         x = self.target_embedding(tokens)
         table = jnp.asarray(self.target_positions(length), x.dtype)
         x = x + table[positions][:, None]
+        self._record("decoder_states", x)
         column = cache.steps % length
         own = jnp.arange(beams)
         ancestors = jnp.where(jnp.arange(length) == column, own[:, None], cache.ancestors)
@@ -286,6 +292,7 @@ class Transformer(nnx.Module):
         for layer, past, memory in zip(self.decoder, cache.layers, context.memory, strict=True):
             x, past = layer.step(x, column * beams, past, mask, memory, context.memory_mask)
             layers.append(past)
+            self._record("decoder_states", x)
         x = x if self.decoder_norm is None else self.decoder_norm(x)
         return self.logits(x), DecodingCache(layers, ancestors, cache.steps + 1)
 
@@ -306,8 +313,14 @@ class Transformer(nnx.Module):
         return dropout(x, self.config.dropout_rate, seed)
 
     def _run(self, layer, *arguments):
-        x = jax.checkpoint(layer)(*arguments) if self.config.remat else layer(*arguments)
+        remat = self.config.remat and not self.recording
+        x = jax.checkpoint(layer)(*arguments) if remat else layer(*arguments)
         return constrain(x, "batch", None, None)
+
+    def _record(self, name, x):
+        """Adds to the arrays under `name`, where someone asks for them."""
+        if self.recording:
+            self.sow(nnx.Intermediate, name, x)
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any]]:
