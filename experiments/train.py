@@ -20,12 +20,15 @@ JOIN = cli.hosts_flags()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the run: made, or resumed if it holds one", required=True
 )
+PROFILE = flags.DEFINE_boolean(
+    "profile", False, "write a trace of a few steps to WORKDIR/profile, once all is compiled"
+)
 
 
 def main() -> None:
     """See the module's docstring."""
     JOIN()
-    train(LOAD_CONFIG(), pathlib.Path(WORKDIR.value))
+    train(LOAD_CONFIG(), pathlib.Path(WORKDIR.value), PROFILE.value)
 
 
 if __name__ == "__main__":
