@@ -184,13 +184,14 @@ def _profiler(run: Run, bar: Progress) -> Profiler:
     training = run.config.training
     breaks = [training.checkpoint_every] + [training.eval_every] * (run.validate is not None)
     folder = run.workdir / workdir_lib.PROFILE
-    return Profiler(folder, run.data.shapes, breaks, training.num_steps, bar)
+    return Profiler(folder, run.data.shapes, breaks, training.num_steps, bar.message)
 
 
 def _validate(run: Run, params, step: int, log: MetricsLog, bar: Progress, kind="validation"):
     started = time.time()
     result = run.validate(params, bar.note)
     log.write(kind, step, result | {"seconds": round(time.time() - started, 2)})
+    bar.keep(f"BLEU {result['bleu']:.2f}")
     bar.message(
         f"step {step}: {kind} loss {result['loss']:.4f}, perplexity {result['perplexity']:.2f}, "
         f"accuracy {result['accuracy']:.1%}, BLEU {result['bleu']:.2f} "

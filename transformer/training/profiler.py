@@ -1,15 +1,17 @@
 """A trace of a few training steps: what the devices do, layer by layer, and what they wait for."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
 from transformer import hosts
 from transformer.data.batching import Batch, Shape
-from transformer.training.metrics import Progress
+from transformer.files import write
 from transformer.training.step import TrainState
+from transformer.training.trace import read_events, table, write_timeline
 
+TIMELINE, LAYERS = "timeline.json.gz", "layers.txt"
 STEPS = 5
 WARM_UP = 2  # steps after the last compilation that are left out
 
@@ -28,21 +30,21 @@ class Profiler:
         shapes: Sequence[Shape],
         breaks: Sequence[int],
         num_steps: int,
-        bar: Progress,
+        say: Callable[[str], None],
     ):
         """Nothing is written before the first traced step.
 
         Args:
-          folder: where each trace gets a folder of its own.
+          folder: made for LAYERS and TIMELINE of the last trace, and all recordings of JAX's.
           shapes: of the batches to come; a step is compiled for each.
           breaks: after every so many steps the loop does something else for a while.
           num_steps: of the run.
-          bar: is told where the trace is.
+          say: is told where the trace is.
         """
-        self._folder, self._num_steps, self._bar = folder, num_steps, bar
+        self._folder, self._say = folder, say
         self._breaks = [*breaks, num_steps]
         self._new = {(shape.source_length, shape.target_length) for shape in shapes}
-        self._warm = self._left = 0
+        self._warm = self._left = self._steps = 0
         self._done = not hosts.is_first()
 
     def before(self, step: int, state: TrainState) -> None:
@@ -51,11 +53,11 @@ class Profiler:
         wanted = min(STEPS, *self._breaks)
         if self._done or self._left or self._warm < WARM_UP or room < wanted:
             return
-        self._left = wanted
+        self._left = self._steps = wanted
         jax.block_until_ready(state)  # or the end of earlier steps would be in it
         options = jax.profiler.ProfileOptions()
         options.python_tracer_level = 0  # each call of a Python function would hide the rest
-        jax.profiler.start_trace(self._folder, create_perfetto_trace=True, profiler_options=options)
+        jax.profiler.start_trace(self._folder, profiler_options=options)
 
     def after(self, batch: Batch, state: TrainState) -> None:
         """Counts a step, and ends the trace with the last one of it."""
@@ -70,10 +72,10 @@ class Profiler:
     def close(self) -> None:
         """Ends what a stopped run has begun, and says so where there was nothing to trace."""
         if self._left:
-            self._left = 0
+            self._steps -= self._left
             self._write()
         elif not self._done:
-            self._bar.message(
+            self._say(
                 f"no trace: the run ended before {WARM_UP} steps had followed the last compilation"
                 f" ({len(self._new)} shapes of batches had not come yet)"
             )
@@ -81,4 +83,12 @@ class Profiler:
     def _write(self) -> None:
         jax.profiler.stop_trace()
         self._done = True
-        self._bar.message(f"trace: {self._folder}")
+        recording = max(self._folder.glob("plugins/profile/*/*.xplane.pb"))
+        events = read_events(recording)
+        write_timeline(events, self._folder / TIMELINE)
+        if layers := table(events, self._steps):
+            write(self._folder / LAYERS, layers)
+        self._say(
+            f"profile of {self._steps} steps: {self._folder}: {LAYERS}; {TIMELINE} for "
+            f"ui.perfetto.dev; or pip install xprof, and xprof --logdir={self._folder}"
+        )
