@@ -151,12 +151,12 @@ def test_steps_are_traced_once_all_shapes_are_compiled(traced):
     assert traced([8, 16, 24], [4_000, 8], 0, 50)[0] == [8, 13]
     # Where no five steps lie between two breaks, all that do.
     assert traced([8], [3], 0, 50)[0] == [3, 6]
-    assert traced([8], [100], 40, 50)[0] == [42, 47]
+    assert traced([8], [100], 40, 50)[0] == [43, 48]
 
 
 def test_a_run_that_ends_too_early(traced):
     calls, messages = traced([8, 16], [100], 46, 50)
     assert calls == [] and messages[0].startswith("no trace: the run ended before 2 steps")
     # Stopped within the trace: what there is of it is written.
-    calls, messages = traced([8], [100], 0, 50, last=4)
-    assert calls == [2, 4] and messages[0].startswith("profile of 2 steps")
+    calls, messages = traced([8], [100], 0, 50, last=5)
+    assert calls == [3, 5] and messages[0].startswith("profile of 2 steps")

@@ -61,8 +61,8 @@ class Profiler:
 
     def after(self, batch: Batch, state: TrainState) -> None:
         """Counts a step, and ends the trace with the last one of it."""
-        self._new.discard((batch.source.shape[1], batch.target_in.shape[1]))
         self._warm = 0 if self._new else self._warm + 1
+        self._new.discard((batch.source.shape[1], batch.target_in.shape[1]))
         if self._left:
             self._left -= 1
             if not self._left:
