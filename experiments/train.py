@@ -12,7 +12,10 @@ import pathlib
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli  # before JAX
+
+import jax  # isort: skip
+
 from transformer.training.loop import train
 
 LOAD_CONFIG = cli.config_flag()
@@ -20,12 +23,18 @@ JOIN = cli.hosts_flags()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the run: made, or resumed if it holds one", required=True
 )
+PROFILE = flags.DEFINE_boolean(
+    "profile", False, "write where the time of a few steps goes to WORKDIR/profile, layer by layer"
+)
 
 
 def main() -> None:
     """See the module's docstring."""
     JOIN()
-    train(LOAD_CONFIG(), pathlib.Path(WORKDIR.value))
+    if PROFILE.value:
+        # Programs in the cache may be of a version of this code that named its layers otherwise.
+        jax.config.update("jax_compilation_cache_include_metadata_in_key", True)
+    train(LOAD_CONFIG(), pathlib.Path(WORKDIR.value), PROFILE.value)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,11 @@ from transformer.reporting.run import read_records, read_run
 ROOT = pathlib.Path(__file__).parents[1]
 WORDS = "the cat dog house tree sees loves old young Haus Hund Katze Baum sieht liebt alte".split()
 SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
-HOSTILE = "<script>alert('&amp;')</script> \"quoted\" -> <b>Haus</b> & Hof"
+HOSTILE = "<script>alert('&amp;')</script> \"quoted\""
+SAMPLES = [
+    {"source": HOSTILE, "reference": "<i>Hof</i>", "translation": "<b>Haus</b> & Hof"},
+    {"source": "a", "reference": "b", "translation": ""},
+]
 
 DATA = {
     "pairs": 200,
@@ -57,7 +61,7 @@ def train_record(step, nll=2.0, **changes):
 
 def validation_record(step, bleu, kind="validation", **changes):
     values = {"loss": 2.0, "perplexity": 7.39, "accuracy": 0.5, "bleu": bleu}
-    values |= {"bleu_signature": SIGNATURE, "samples": [HOSTILE, "a -> "], "seconds": 8.0}
+    values |= {"bleu_signature": SIGNATURE, "samples": SAMPLES, "seconds": 8.0}
     return {"kind": kind, "step": step} | values | changes
 
 
@@ -191,7 +195,7 @@ def test_the_page_stands_alone(folder):
 
 def test_text_is_shown_as_it_is(folder):
     page = Page(render(read_run(folder)))
-    source, output = HOSTILE.split(" -> ")
+    source, output = SAMPLES[0]["source"], SAMPLES[0]["translation"]
     assert f"{source} → {output}" in page.text and "a → (nothing)" in page.text
     assert "script" not in page.tags
 

@@ -1,5 +1,7 @@
 """Training as a user starts it: real processes, killed and resumed."""
 
+import collections
+import gzip
 import json
 import os
 import pathlib
@@ -69,6 +71,7 @@ def test_a_run_leaves_all_that_is_needed(straight):
     assert validation["step"] == 12 and 0 <= validation["bleu"] <= 100
     assert validation["bleu_signature"].startswith("nrefs:1|case:mixed")
     assert len(validation["samples"]) == 3
+    assert set(validation["samples"][0]) == {"source", "reference", "translation"}
     (average,) = records(workdir, "average of 2")
     assert average["loss"] > 0
     environment = json.loads((workdir / "environment.json").read_text())
@@ -136,6 +139,27 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert losses(workdir) == losses(reference)
     assert [r["step"] for r in records(workdir)] == list(range(1, 13))
     jax.tree.map(np.testing.assert_array_equal, weights(workdir, 12), weights(reference, 12))
+
+
+def test_a_resumed_run_is_profiled(straight, run_script, compiled, tmp_path):
+    """Four steps between two checkpoints, with the names of layers, and nothing else."""
+    workdir = shutil.copytree(straight[0], tmp_path / "run")
+    longer = [f"--config={CONFIG}", f"--workdir={workdir}", "--config.training.num_steps=20"]
+    done = run_script("train", *longer, "--profile", env=compiled)
+    assert done.returncode == 0, done.stderr
+    assert f"profile of 4 steps: {workdir}/profile: layers.txt" in done.stderr
+    timeline = json.loads(gzip.decompress((workdir / "profile" / "timeline.json.gz").read_bytes()))
+    names = collections.Counter(event["name"] for event in timeline["traceEvents"])
+    assert names["train"] == 4 and names["encoder/layer_0/self_attention (backward)"] >= 4
+    assert not any("compile" in name.lower() for name in names)
+    rows = (workdir / "profile" / "layers.txt").read_text().splitlines()
+    share = {row.split()[0]: float(row.split()[-1].rstrip("%")) for row in rows[1:]}
+    assert share.keys() >= {"decoder/layer_0/cross_attention", "loss", "optimizer"}
+    assert share.pop("all") == 100 and sum(share.values()) == pytest.approx(100, abs=1)
+    assert share["other"] < 10
+    assert next((workdir / "profile").glob("plugins/profile/*/*.xplane.pb")).stat().st_size
+    resumed = losses(workdir)
+    assert list(resumed)[-1] == 20 and losses(straight[0]).items() <= resumed.items()
 
 
 def test_training_stops_early_when_bleu_stands_still(tmp_path, run_script, compiled):

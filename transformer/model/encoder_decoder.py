@@ -51,11 +51,13 @@ class EncoderLayer(nnx.Module):
     ) -> Float[Array, "B S D"]:
         """Self-attention, then feed-forward."""
         attend, add_attended, feed, add_fed = split_seed(seed, 4)
-        y = self.self_attention_residual.enter(x)
-        y = self.self_attention(y, self.self_attention.keys_values(y), visible, attend)
-        x = self.self_attention_residual.leave(x, y, add_attended)
-        y = self.feed_forward(self.feed_forward_residual.enter(x), feed)
-        return self.feed_forward_residual.leave(x, y, add_fed)
+        with jax.named_scope("self_attention"):
+            y = self.self_attention_residual.enter(x)
+            y = self.self_attention(y, self.self_attention.keys_values(y), visible, attend)
+            x = self.self_attention_residual.leave(x, y, add_attended)
+        with jax.named_scope("feed_forward"):
+            y = self.feed_forward(self.feed_forward_residual.enter(x), feed)
+            return self.feed_forward_residual.leave(x, y, add_fed)
 
 
 class DecoderLayer(nnx.Module):
@@ -78,13 +80,18 @@ class DecoderLayer(nnx.Module):
         seed: Seed | None = None,
     ) -> Float[Array, "B T D"]:
         """Masked self-attention, attention over the encoder's output, feed-forward."""
-        attend, add_attended, attend_memory, *rest = split_seed(seed, 6)
-        y = self.self_attention_residual.enter(x)
-        y = self.self_attention(y, self.self_attention.keys_values(y), visible, attend)
-        x = self.self_attention_residual.leave(x, y, add_attended)
-        y = self.cross_attention_residual.enter(x)
-        y = self.cross_attention(y, memory, visible_memory, attend_memory)
-        return self._after_attention(x, y, rest)
+        attend, add_attended, attend_memory, add_memory, feed, add_fed = split_seed(seed, 6)
+        with jax.named_scope("self_attention"):
+            y = self.self_attention_residual.enter(x)
+            y = self.self_attention(y, self.self_attention.keys_values(y), visible, attend)
+            x = self.self_attention_residual.leave(x, y, add_attended)
+        with jax.named_scope("cross_attention"):
+            y = self.cross_attention_residual.enter(x)
+            y = self.cross_attention(y, memory, visible_memory, attend_memory)
+            x = self.cross_attention_residual.leave(x, y, add_memory)
+        with jax.named_scope("feed_forward"):
+            y = self.feed_forward(self.feed_forward_residual.enter(x), feed)
+            return self.feed_forward_residual.leave(x, y, add_fed)
 
     def step(
         self,
@@ -96,19 +103,18 @@ class DecoderLayer(nnx.Module):
         memory_mask: Bool[Array, "B 1 1 S"],
     ) -> tuple[Float[Array, "B W D"], CachedKeysValues]:
         """The same for one new position of W hypotheses a sentence, which `cache` then holds."""
-        y = self.self_attention_residual.enter(x)
-        cache = cache.write(place, self.self_attention.keys_values(y))
-        y = self.self_attention.step(y, cache, self_mask)
-        x = self.self_attention_residual.leave(x, y)
-        y = self.cross_attention_residual.enter(x)
-        y = self.cross_attention.step(y, memory, memory_mask)
-        return self._after_attention(x, y, split_seed(None, 3)), cache
-
-    def _after_attention(self, x, attended, seeds):
-        add_attended, feed, add_fed = seeds
-        x = self.cross_attention_residual.leave(x, attended, add_attended)
-        y = self.feed_forward(self.feed_forward_residual.enter(x), feed)
-        return self.feed_forward_residual.leave(x, y, add_fed)
+        with jax.named_scope("self_attention"):
+            y = self.self_attention_residual.enter(x)
+            cache = cache.write(place, self.self_attention.keys_values(y))
+            y = self.self_attention.step(y, cache, self_mask)
+            x = self.self_attention_residual.leave(x, y)
+        with jax.named_scope("cross_attention"):
+            y = self.cross_attention_residual.enter(x)
+            y = self.cross_attention.step(y, memory, memory_mask)
+            x = self.cross_attention_residual.leave(x, y)
+        with jax.named_scope("feed_forward"):
+            y = self.feed_forward(self.feed_forward_residual.enter(x))
+            return self.feed_forward_residual.leave(x, y), cache
 
 
 class DecodingContext(NamedTuple):
@@ -198,6 +204,7 @@ class Transformer(nnx.Module):
             visible_memory = Visibility(source_segments, target_segments)
         return self.decode(target, memory, visible, visible_memory, target_positions, decode_key)
 
+    @jax.named_scope("encoder")
     def encode(
         self,
         source: Int[Array, "B S"],
@@ -209,14 +216,17 @@ class Transformer(nnx.Module):
         queries = None if source_positions is None else source_segments
         visible = Visibility(source_segments, queries)
         embed_seed, *layer_seeds = make_seeds(dropout_key, 1 + len(self.encoder))
-        x = self.source_embedding(source)
-        x = self._add_positions(x, self.source_positions, source_positions, embed_seed)
+        with jax.named_scope("embedding"):
+            x = self.source_embedding(source)
+            x = self._add_positions(x, self.source_positions, source_positions, embed_seed)
         self._record("encoder_states", x)
-        for layer, layer_seed in zip(self.encoder, layer_seeds, strict=True):
-            x = self._run(layer, x, visible, layer_seed)
+        for i, (layer, layer_seed) in enumerate(zip(self.encoder, layer_seeds, strict=True)):
+            with jax.named_scope(f"layer_{i}"):
+                x = self._run(layer, x, visible, layer_seed)
             self._record("encoder_states", x)
         return x if self.encoder_norm is None else self.encoder_norm(x)
 
+    @jax.named_scope("decoder")
     def decode(
         self,
         target: Int[Array, "B T"],
@@ -228,20 +238,25 @@ class Transformer(nnx.Module):
     ) -> Float[Array, "B T D"]:
         """The decoder's output at every position of `target`, which begins with BOS."""
         embed_seed, *layer_seeds = make_seeds(dropout_key, 1 + len(self.decoder))
-        x = self.target_embedding(target)
-        x = self._add_positions(x, self.target_positions, target_positions, embed_seed)
+        with jax.named_scope("embedding"):
+            x = self.target_embedding(target)
+            x = self._add_positions(x, self.target_positions, target_positions, embed_seed)
         self._record("decoder_states", x)
-        for layer, layer_seed in zip(self.decoder, layer_seeds, strict=True):
-            keys_values = layer.cross_attention.keys_values(memory)
-            x = self._run(layer, x, keys_values, visible, visible_memory, layer_seed)
+        for i, (layer, layer_seed) in enumerate(zip(self.decoder, layer_seeds, strict=True)):
+            with jax.named_scope(f"layer_{i}"):
+                with jax.named_scope("cross_attention"):
+                    keys_values = layer.cross_attention.keys_values(memory)
+                x = self._run(layer, x, keys_values, visible, visible_memory, layer_seed)
             self._record("decoder_states", x)
         return x if self.decoder_norm is None else self.decoder_norm(x)
 
+    @jax.named_scope("logits")
     def logits(self, x: Float[Array, "*B T D"]) -> Float[Array, "*B T V"]:
         """Unnormalised log-probabilities of the next token, float32."""
         logits = self.output_embedding.logits(x)
         return logits if self.output_bias is None else logits + read(self.output_bias, jnp.float32)
 
+    @jax.named_scope("decoder")
     def decoding_context(
         self, memory: Float[Array, "B S D"], source_segments: Int[Array, "B S"]
     ) -> DecodingContext:
@@ -268,6 +283,7 @@ class Transformer(nnx.Module):
             jnp.zeros((), jnp.int32),
         )
 
+    @jax.named_scope("decoder")
     def decode_step(
         self,
         tokens: Int[Array, "B W"],
@@ -280,17 +296,20 @@ class Transformer(nnx.Module):
         A sentence's positions must be those since its cache was empty.
         """
         batch, beams, length = cache.ancestors.shape
-        x = self.target_embedding(tokens)
-        table = jnp.asarray(self.target_positions(length), x.dtype)
-        x = x + table[positions][:, None]
+        with jax.named_scope("embedding"):
+            x = self.target_embedding(tokens)
+            table = jnp.asarray(self.target_positions(length), x.dtype)
+            x = x + table[positions][:, None]
         self._record("decoder_states", x)
         column = cache.steps % length
         own = jnp.arange(beams)
         ancestors = jnp.where(jnp.arange(length) == column, own[:, None], cache.ancestors)
         mask = (ancestors[..., None] == own).reshape(batch, 1, beams, length * beams)
         layers = []
-        for layer, past, memory in zip(self.decoder, cache.layers, context.memory, strict=True):
-            x, past = layer.step(x, column * beams, past, mask, memory, context.memory_mask)
+        stack = zip(self.decoder, cache.layers, context.memory, strict=True)
+        for i, (layer, past, memory) in enumerate(stack):
+            with jax.named_scope(f"layer_{i}"):
+                x, past = layer.step(x, column * beams, past, mask, memory, context.memory_mask)
             layers.append(past)
             self._record("decoder_states", x)
         x = x if self.decoder_norm is None else self.decoder_norm(x)

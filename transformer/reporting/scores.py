@@ -55,13 +55,19 @@ def show_samples(run: Run) -> list[Element]:
         return [paragraph("None yet: the run was not validated.")]
     source_language, target_language = run.config.data.languages
     shown = []
-    for sample in run.final.get("samples", []):
-        source, _, output = sample.partition(" -> ")
+    # Versions before 0.1.0 wrote a sample as one string.
+    for sample in filter(lambda s: isinstance(s, dict), run.final.get("samples", [])):
+        output = sample["translation"] or "(nothing)"
         shown.append(
             element(
                 "div",
-                paragraph(source, lang=source_language),
-                paragraph("→ ", element("span", output or "(nothing)", lang=target_language)),
+                paragraph(sample["source"], lang=source_language),
+                paragraph("→ ", element("span", output, lang=target_language)),
+                paragraph(
+                    "reference: ",
+                    element("span", sample["reference"], lang=target_language),
+                    class_="note",
+                ),
                 class_="sample",
             )
         )

@@ -21,6 +21,7 @@ from transformer.training.checkpoint import Checkpoints, read_weights, saved_ste
 from transformer.training.meter import Meter
 from transformer.training.metrics import MetricsLog, Progress
 from transformer.training.prepare import prepare_data, prepare_validation, row_multiple
+from transformer.training.profiler import Profiler
 from transformer.training.signals import StopRequest
 from transformer.training.step import (
     StepMetrics,
@@ -44,13 +45,13 @@ class Run(NamedTuple):
     checkpoints: Checkpoints
 
 
-def train(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
+def train(config: Config, workdir: pathlib.Path, profile: bool = False) -> dict[str, Any]:
     """Trains, or goes on with what `workdir` holds, until `config.training.num_steps`.
 
     SIGTERM and Ctrl-C save first; the same call then goes on as if nothing had happened: same
     losses, same data order, same weights, to the bit. Several processes (`transformer.hosts`) call
     this with the same arguments: a signal to one of them stops all, and the first one alone writes
-    logs.
+    logs. With `profile` the first one writes a trace of a few steps as well.
 
     Returns:
       The last validation's record, empty without a validation set.
@@ -69,7 +70,7 @@ def train(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     with jax.set_mesh(mesh):
         run, state, progress = _prepare(config, workdir, mesh, say=_say)
         with StopRequest() as stop:
-            result = _loop(run, state, progress, stop)
+            result = _loop(run, state, progress, stop, profile)
     return result
 
 
@@ -120,7 +121,7 @@ def _with_imported(state: TrainState, params: dict[str, Any]) -> TrainState:
 
 
 def _loop(
-    run: Run, state: TrainState, progress: dict[str, Any], stop: StopRequest
+    run: Run, state: TrainState, progress: dict[str, Any], stop: StopRequest, profile: bool
 ) -> dict[str, Any]:
     """Trains from `state` on; returns the last validation's record."""
     training, step = run.config.training, int(state.step)
@@ -132,6 +133,7 @@ def _loop(
         batches.set_state(progress["data"])
     log, bar = MetricsLog(run.workdir, step), Progress(training.num_steps, step)
     meter = Meter(run.config, run.workdir, run.checkpoints, log, bar, step)
+    profiler = _profiler(run, bar) if profile else None
     result: dict[str, Any] = {}
     last = False
 
@@ -141,9 +143,14 @@ def _loop(
 
     try:
         while not (last or stop.reached(step)):
-            batch = next(batches)
-            state, metrics = run.train_step(state, put_batch(run.mesh, batch))
+            if profiler:
+                profiler.before(step, state)
+            with jax.profiler.StepTraceAnnotation("train", step_num=step + 1):
+                batch = next(batches)
+                state, metrics = run.train_step(state, put_batch(run.mesh, batch))
             step += 1
+            if profiler:
+                profiler.after(batch, state)
             meter.add(step, batch, metrics)
             last = step == training.num_steps
             if step % training.log_every == 0 or last:
@@ -162,6 +169,8 @@ def _loop(
     finally:
         # Also after an error: what was handed to Orbax is whole before the process ends.
         run.checkpoints.close()
+        if profiler:
+            profiler.close()
         bar.close()
     if run.validate and last:
         result = _validate_average(run, state, step, log, bar) or result
@@ -171,10 +180,18 @@ def _loop(
     return result
 
 
+def _profiler(run: Run, bar: Progress) -> Profiler:
+    training = run.config.training
+    breaks = [training.checkpoint_every] + [training.eval_every] * (run.validate is not None)
+    folder = run.workdir / workdir_lib.PROFILE
+    return Profiler(folder, run.data.shapes, breaks, training.num_steps, bar.message)
+
+
 def _validate(run: Run, params, step: int, log: MetricsLog, bar: Progress, kind="validation"):
     started = time.time()
     result = run.validate(params, bar.note)
     log.write(kind, step, result | {"seconds": round(time.time() - started, 2)})
+    bar.keep(f"BLEU {result['bleu']:.2f}")
     bar.message(
         f"step {step}: {kind} loss {result['loss']:.4f}, perplexity {result['perplexity']:.2f}, "
         f"accuracy {result['accuracy']:.1%}, BLEU {result['bleu']:.2f} "

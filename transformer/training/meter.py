@@ -39,7 +39,7 @@ class Meter:
         self._log, self._bar = log, bar
         self._pending: collections.deque = collections.deque()
         self._done: list[StepMetrics] = []
-        self._step = step
+        self._step, self._rate = step, ""
         self.restart_clock()
 
     def restart_clock(self) -> None:
@@ -74,7 +74,9 @@ class Meter:
             "tokens_per_second": round(rate, 1),
         }
         self._log.write("train", self._step, values)
-        self._bar.message(
+        self._rate = f", {rate:,.0f} tokens/s"
+        say = self._bar.message if self._step == self._num_steps else self._bar.status
+        say(
             f"step {self._step}/{self._num_steps}: loss {mean['loss']:.4f}, "
             f"accuracy {mean['accuracy']:.1%}, learning rate {values['learning_rate']:.2e}, "
             f"{rate:,.0f} target tokens/s, {self._bar.eta} left"
@@ -90,7 +92,7 @@ class Meter:
         self._done.append(metrics)
         self._timed_tokens += float(metrics.tokens)
         self._step = step
-        self._bar.advance(1, f"loss {metrics.loss:.3f}")
+        self._bar.advance(1, f"loss {metrics.loss:.3f}{self._rate}")
 
     def _explain(self, step: int, batch: Batch, metrics: StepMetrics) -> None:
         rows = f"_process_{hosts.index()}" if hosts.count() > 1 else ""  # each has its own

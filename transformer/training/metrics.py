@@ -1,10 +1,13 @@
 """Where the numbers of a run go: metrics.jsonl, TensorBoard, and the terminal."""
 
 import datetime
+import html
 import json
 import pathlib
+import re
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tqdm
@@ -42,8 +45,8 @@ class MetricsLog:
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._events.add_scalar(f"{kind}/{name}", value, step)
-            elif isinstance(value, list) and value and isinstance(value[0], str):
-                self._events.add_text(f"{kind}/{name}", "\n\n".join(value), step)
+            elif isinstance(value, list) and value and isinstance(value[0], dict):
+                self._events.add_text(f"{kind}/{name}", markdown_table(value), step)
         self._events.flush()
 
     def close(self) -> None:
@@ -54,12 +57,31 @@ class MetricsLog:
         self._events.close()
 
 
+def markdown_table(rows: Sequence[dict[str, str]]) -> str:
+    """One column a key; the texts stand in it as they are, whatever they mean in Markdown."""
+
+    def line(cells: Iterable[str]) -> str:
+        plain = (html.escape(" ".join(cell.split()), quote=False) for cell in cells)
+        escaped = (re.sub(r"([\\`*_{}\[\]|])", r"\\\1", cell) for cell in plain)
+        return f"| {' | '.join(escaped)} |"
+
+    return "\n".join(
+        [line(rows[0]), "|---" * len(rows[0]) + "|", *(line(r.values()) for r in rows)]
+    )
+
+
 def _step_of(line: str, step: int) -> int:
     """The step of a record; a line that a crash cut short counts as beyond `step`."""
     try:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError):
         return step + 1
+
+
+# A run of a day writes some 1,500 lines, however fast its steps are.
+FIRST_LINES = 30
+SECONDS_A_LINE = 60
+_BAR = "{n_fmt}/{total_fmt} {unit}s |{bar}| {remaining} left{postfix}"
 
 
 class Progress:
@@ -70,11 +92,13 @@ class Progress:
 
     def __init__(self, total: int, done: int, unit: str = "step"):
         self._total, self._done, self._initial = total, done, done
-        self._started = time.time()
+        self._started = self._said = time.time()
+        self._lines, self._kept = 0, ""
         self._bar = tqdm.tqdm(
             total=total,
             initial=done,
             unit=unit,
+            bar_format=_BAR,
             dynamic_ncols=True,
             smoothing=0.05,
             disable=not (hosts.is_first() and sys.stderr.isatty()),
@@ -85,7 +109,7 @@ class Progress:
         """Moves on by `count`; `note` stands behind the bar."""
         self._done += count
         if note:
-            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.set_postfix_str(note + self._kept, refresh=False)
         self._bar.update(count)
 
     def reach(self, done: int) -> None:
@@ -96,6 +120,10 @@ class Progress:
         """Shows what is being done behind the bar; nothing where there is no terminal."""
         self._bar.set_postfix_str(text)
 
+    def keep(self, text: str) -> None:
+        """Shows `text` behind every note from now on."""
+        self._kept = f", {text}"
+
     @property
     def eta(self) -> str:
         """Time left at the speed so far, as H:MM:SS."""
@@ -104,6 +132,13 @@ class Progress:
         if not done:
             return "?"
         return str(datetime.timedelta(seconds=round(elapsed / done * (self._total - self._done))))
+
+    def status(self, text: str) -> None:
+        """A line on how far it is: the first FIRST_LINES, then one in SECONDS_A_LINE."""
+        if self._lines >= FIRST_LINES and time.time() - self._said < SECONDS_A_LINE:
+            return
+        self._lines, self._said = self._lines + 1, time.time()
+        self.message(text)
 
     def message(self, text: str) -> None:
         """A line that stays."""

@@ -105,15 +105,16 @@ def batch_loss(
         batch.target_positions,
         dropout_key,
     )
-    matrix = read(model.output_embedding.matrix, hidden.dtype)
-    if model.output_bias is not None:
-        # A bias is the weight of an input that is always 1: the loss need not know of it.
-        ones = jnp.ones((*hidden.shape[:-1], 1), hidden.dtype)
-        hidden = jnp.concatenate([hidden, ones], -1)
-        bias = read(model.output_bias, hidden.dtype)
-        matrix = jnp.concatenate([matrix, bias[:, None]], -1)
-    mask = batch.target_segments > 0
-    return cross_entropy(hidden, matrix, batch.target_out, mask, label_smoothing, shards)
+    with jax.named_scope("loss"):
+        matrix = read(model.output_embedding.matrix, hidden.dtype)
+        if model.output_bias is not None:
+            # A bias is the weight of an input that is always 1: the loss need not know of it.
+            ones = jnp.ones((*hidden.shape[:-1], 1), hidden.dtype)
+            hidden = jnp.concatenate([hidden, ones], -1)
+            bias = read(model.output_bias, hidden.dtype)
+            matrix = jnp.concatenate([matrix, bias[:, None]], -1)
+        mask = batch.target_segments > 0
+        return cross_entropy(hidden, matrix, batch.target_out, mask, label_smoothing, shards)
 
 
 def make_train_step(
@@ -148,22 +149,25 @@ def make_train_step(
             # Once for all uses of a matrix: of a vocabulary that tensor does not divide, the
             # gradient is cut until here, and the stored matrix is not.
             grads = jax.lax.with_sharding_constraint(grads, shardings.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
         ema = state.ema
         if ema is not None:
             # Young averages follow faster, lest the initial weights weigh for long.
-            decay = jnp.minimum(training.ema_decay, (1 + state.step) / (10 + state.step))
-            ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, params)
-        tokens = jnp.maximum(sums.tokens, 1)
-        metrics = StepMetrics(
-            loss=sums.loss / tokens,
-            nll=sums.nll / tokens,
-            accuracy=sums.correct / tokens,
-            tokens=sums.tokens,
-            gradient_norm=optax.tree.norm(grads),
-            learning_rate=schedule(state.step),
-        )
+            with jax.named_scope("moving_average"):
+                decay = jnp.minimum(training.ema_decay, (1 + state.step) / (10 + state.step))
+                ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, params)
+        with jax.named_scope("metrics"):
+            tokens = jnp.maximum(sums.tokens, 1)
+            metrics = StepMetrics(
+                loss=sums.loss / tokens,
+                nll=sums.nll / tokens,
+                accuracy=sums.correct / tokens,
+                tokens=sums.tokens,
+                gradient_norm=optax.tree.norm(grads),
+                learning_rate=schedule(state.step),
+            )
         return TrainState(state.step + 1, params, opt_state, ema), metrics
 
     jitted = jax.jit(

@@ -48,6 +48,7 @@ class Validator:
     ) -> dict[str, Any]:
         """Loss (nats a token), perplexity, accuracy, BLEU with its signature, and samples.
 
+        A sample is a dict of a sentence's source, reference and translation.
         Perplexity is per piece of the vocabulary, as in Table 3; the loss is without smoothing.
         """
         progress("validating")
@@ -72,7 +73,9 @@ class Validator:
             "bleu": bleu.score,
             "bleu_signature": bleu.signature,
             "samples": [
-                f"{source} -> {output}"
-                for source, output in zip(self._sources[:SAMPLES], outputs, strict=False)
+                {"source": source, "reference": reference, "translation": output}
+                for source, reference, output in zip(
+                    self._sources[:SAMPLES], self._references, outputs, strict=False
+                )
             ],
         }

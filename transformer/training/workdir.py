@@ -1,7 +1,7 @@
 """The folder of a run: it alone is enough to go on training, to translate and to evaluate.
 
     config.json  vocabulary.model  data.json  environment.json  parameters.txt  metrics.jsonl
-    checkpoints/  best/  events.out.tfevents...
+    checkpoints/  best/  events.out.tfevents...  profile/
 
 Each file is written whole or not at all, save the two logs, which grow. The vocabulary is a
 SentencePiece model, or the archive of Marian's three files that `MarianTokenizer` packs.
@@ -32,6 +32,7 @@ from transformer.training.checkpoint import saved_steps
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"
 DATA, ENVIRONMENT, METRICS = "data.json", "environment.json", "metrics.jsonl"
+PROFILE = "profile"
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint grain sentencepiece sacrebleu numpy".split()
 
 # What a run may change when it goes on: nothing that decides which numbers training computes.
