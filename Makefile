@@ -14,7 +14,7 @@ DEMO := $(VENV)/.installed-$(VERSION)
 DEV := $(DEMO)-dev
 BROKEN := $(if $(wildcard $(PY)),,FORCE)
 
-.PHONY: help demo test test-reference test-compile compile-tests lint format clean FORCE
+.PHONY: help demo test test-reference test-compile compile-tests lint format notebooks clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ lint: $(DEV) ## check style and formatting
 format: $(DEV) ## repair style and formatting
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
+
+notebooks: $(DEV) ## make every notebooks/NAME.ipynb anew of NAME.py
+	$(PY) notebooks/build.py
 
 clean: ## remove the environment and all caches, but no runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -47,7 +47,7 @@ def run_script():
 
 
 # The files that take longest come first, lest one process be left with them at the end.
-_LONG = ("test_train.py", "test_tables.py", "test_step.py", "test_prepar")
+_LONG = ("test_notebooks.py", "test_train.py", "test_tables.py", "test_step.py", "test_prepar")
 
 
 def pytest_collection_modifyitems(items):
