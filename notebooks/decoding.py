@@ -38,9 +38,9 @@ environment.setup()  # counts only before JAX is imported
 # %% [markdown]
 # ## A small model
 #
-# Two layers, $d_{model} = 96$, on the built-in English-German grammar: random sentences, each with
+# One layer, $d_{model} = 96$, on the built-in English-German grammar: random sentences, each with
 # exactly one right translation. It is stopped before it is good, so that there is something
-# to search for. With `STEPS = 2500` it makes few mistakes.
+# to search for.
 
 # %%
 import collections
@@ -71,11 +71,11 @@ from transformer.training.step import (
 )
 from transformer.visualization.beam_tree import draw_beam_tree
 
-STEPS = int(os.environ.get("NOTEBOOK_STEPS", 1000))
+STEPS = int(os.environ.get("NOTEBOOK_STEPS", 1400))
 TRAINED = "NOTEBOOK_STEPS" not in os.environ  # some checks hold only for a model that has learnt
 
 changes = demo.get_config()
-changes.model.update(d_model=96, d_ff=384)
+changes.model.update(num_layers=1, d_model=96, d_ff=384)
 changes.data.update(grammar_pairs=20_000, vocab_size=2_000)
 changes.training.update(warmup_steps=250, ema_decay=0.99)
 changes.decoding.update(beam_size=4, alpha=0.6, max_extra_length=8)
@@ -99,8 +99,8 @@ params = decoding_params(state)  # the moving average of the weights
 
 # %% [markdown]
 # The sentences below are from the grammar's test split, which training never shows. Those of 9 to
-# 16 tokens are taken: their trees fit on a page, and all arrays have one shape, so that each program
-# is compiled once.
+# 16 tokens are taken: their trees fit on a page, and all arrays have one shape, so that each
+# program is compiled once.
 
 
 # %%
@@ -151,7 +151,7 @@ def tree_of(line, num_return=1, **decoding):
 def unsure(number):
     """How many different lengths the four hypotheses have, then how close the second is."""
     scores, ids = beam4[number].scores, beam4[number].ids
-    return len({len(i) for i in ids}), (scores + [-math.inf])[1] - scores[0]
+    return len({len(i) for i in ids}), [*scores, -math.inf][1] - scores[0]
 
 
 EXAMPLE = max(range(len(sources)), key=unsure)
@@ -163,7 +163,7 @@ draw_beam_tree(tree, tokenizer.pieces)
 
 # %% [markdown]
 # Is it the same search? `transformer.decoding.beam` decodes many sentences at a time in one
-# compiled loop with a cache. It must return what the tree shows: the same tokens and the same scores.
+# compiled loop with a cache. It must return what the tree shows: the same tokens, the same scores.
 
 # %%
 for line, translation in zip(sources[:10], beam4, strict=False):
@@ -180,8 +180,8 @@ for line, translation in zip(sources[:10], beam4, strict=False):
 #
 # $$s(y) = \frac{\log P(y \mid x)}{lp(y)} \qquad lp(y) = \left(\frac{5 + |y|}{6}\right)^{\alpha}$$
 #
-# $|y|$ counts the end token. With $\alpha = 0$ nothing is divided. With $\alpha = 1$ the score comes
-# near to the mean log probability of a token, and long hypotheses gain.
+# $|y|$ counts the end token. With $\alpha = 0$ nothing is divided. With $\alpha = 1$ the score of a
+# long hypothesis comes near to six times the mean log probability of its tokens.
 
 # %%
 hypotheses = beam4[EXAMPLE]
@@ -231,7 +231,6 @@ def winner(translation, alpha):
     return int(np.argmax(scores))
 
 
-ratio = np.mean([len(r) / len(s) for s, r in zip(sources, references, strict=True)])
 mean_length = np.mean([length(reference) for reference in references])
 print(f"references: {mean_length:.2f} tokens on average")
 for alpha in (0, 0.6, 1, 2, 4):
@@ -256,8 +255,8 @@ for alpha in (0, 0.6, 1, 2, 4):
 #
 # As soon as the best finished score is at least that high for the best live hypothesis, nothing can
 # overtake it, and stopping changes no result. To divide by the *present* length's penalty instead
-# would be wrong: the hypothesis may still grow, and its penalty with it. Many programs stop when $W$
-# hypotheses have finished, which is fast and can miss the best one.
+# would be wrong: the hypothesis may still grow, and its penalty with it. Many programs stop when
+# $W$ hypotheses have finished, which is fast and can miss the best one.
 
 # %%
 limit = length(sources[EXAMPLE]) + config.decoding.max_extra_length
@@ -310,12 +309,12 @@ print("why the searches ended:", dict(reason))
 # - **Greedy** takes the most probable token at each step: a beam of 1.
 # - **Beam search** looks for the most probable sentence.
 # - **Sampling** draws each token from $P(y_i \mid y_{<i}, x)$. A *temperature* $\tau$ divides the
-#   logits first: below 1 it sharpens. *Top-k* draws among the $k$ best tokens only, *top-p* among the
-#   fewest best tokens that together hold a share $p$.
+#   logits first: below 1 it sharpens. *Top-k* draws among the $k$ best tokens only, *top-p* among
+#   the fewest best tokens that together hold a share $p$.
 #
-# For each, the table has BLEU over all sentences, the mean of $\log P(y \mid x)$, which is the model's own
-# opinion, and how many translations are exactly the reference. Of each sampler, five samples a
-# sentence are scored.
+# For each, the table has BLEU over all sentences, the mean of $\log P(y \mid x)$, which is the
+# model's own opinion, and how many translations are exactly the reference. Of each sampler, five
+# samples a sentence are scored.
 
 # %%
 WAYS = {
@@ -371,10 +370,10 @@ for name, translations in found.items():
 # %% [markdown]
 # ## Errors of the search, errors of the model
 #
-# A translation can be wrong for two reasons. Either the model gives the right one a lower score than
-# the wrong one: a *model error*, and no search can help. Or the right one has a higher score, and
-# the search did not find it: a *search error*. Scoring the reference by the model (teacher forcing,
-# no search) tells them apart.
+# A translation can be wrong for two reasons. Either the model gives the right one a lower score
+# than the wrong one: a *model error*, and no search can help. Or the right one has a higher score,
+# and the search did not find it: a *search error*. Scoring the reference by the model (teacher
+# forcing, no search) tells them apart.
 
 # %%
 scorer = ForcedScorer(graphdef, tokenizer, config.data.batch_tokens)
@@ -449,7 +448,8 @@ draw_beam_tree(tree_of(sources[WORST], beam_size=2), tokenizer.pieces)
 # %% [markdown]
 # ## To try
 #
-# - `STEPS = 2500`: how many search errors are left?
-# - `tree_of("The old man reads a book.", beam_size=3)` with a sentence of your own from the grammar's words.
-# - A trained run of your own: `transformer.training.load.load(["runs/mine"])` has `graphdef`, `params`,
-#   `tokenizer` and `config`, which is all that `explore` takes.
+# - Train longer, with `STEPS = 4000`: how many search errors are left?
+# - `draw_beam_tree(tree_of("The old man reads a book.", beam_size=3), tokenizer.pieces)`, with a
+#   sentence of your own.
+# - A trained run of your own: `transformer.training.load.load(["runs/mine"])` has `graphdef`,
+#   `params`, `tokenizer` and `config`, which is all that `explore` takes.
