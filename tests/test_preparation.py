@@ -292,6 +292,7 @@ def test_downloads_and_test_sets_can_be_put_there(run_script, text, tmp_path):
         (["--corpus=files", "--train={en}"], "--train must name a source and a target file"),
         (["--corpus=files", "--train=no.en,no.de"], "Cannot read no.en: No such file"),
         (["--corpus=wmt14_en_fr", "--train={en},{de}"], "--train is for --corpus=files; wmt14"),
+        (["--corpus=libreoffice_help", "--test={en},{de}"], "--test is for --corpus=files; libreo"),
         (["--corpus=files", "--train={en},{de}", "--languages=en"], "must name two languages"),
         (["--corpus=files", "--train={en},{de}", "--vocab_size=9999"], "--vocab_size is 9999, but"),
         (
