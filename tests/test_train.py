@@ -147,7 +147,7 @@ def test_a_resumed_run_is_profiled(straight, run_script, compiled, tmp_path):
     longer = [f"--config={CONFIG}", f"--workdir={workdir}", "--config.training.num_steps=20"]
     done = run_script("train", *longer, "--profile", env=compiled)
     assert done.returncode == 0, done.stderr
-    assert f"profile of 4 steps: {workdir}/profile: layers.txt" in done.stderr
+    assert f"profile of 4 steps in {workdir}/profile: layers.txt" in done.stderr
     timeline = json.loads(gzip.decompress((workdir / "profile" / "timeline.json.gz").read_bytes()))
     names = collections.Counter(event["name"] for event in timeline["traceEvents"])
     assert names["train"] == 4 and names["encoder/layer_0/self_attention (backward)"] >= 4
