@@ -10,7 +10,12 @@ The folder alone is enough: it holds config, vocabulary and weights. Blank lines
 
 K lines a sentence, best first; SCORE is the log probability (in nats) over the length penalty.
 With --tokens a last field has PIECE:LOG_PROBABILITY of each token.
+
+With --attention=FILE.html the attention weights of the first 50 translations are written, too: one
+page to look into with a browser, which needs nothing else.
 """
+
+import sys
 
 from absl import flags
 
@@ -20,6 +25,7 @@ from transformer.decoding.translate import Translation
 from transformer.errors import UserError
 from transformer.training.load import TrainedModel, load
 from transformer.training.metrics import Progress
+from transformer.visualization import attention_html
 
 WORKDIRS = cli.workdirs_flag()
 INPUT = flags.DEFINE_string("input", None, "file to translate (.gz too) instead of stdin")
@@ -27,14 +33,19 @@ OUTPUT = flags.DEFINE_string("output", None, "file to write instead of stdout")
 NBEST = flags.DEFINE_integer("nbest", None, "write so many outputs a sentence, with scores")
 TOKENS = flags.DEFINE_boolean("tokens", False, "with --nbest: print the pieces' log probabilities")
 PREFIX = flags.DEFINE_string("prefix", None, "file of the words that each output must begin with")
+ATTENTION = flags.DEFINE_string("attention", None, "HTML file to write the attention weights to")
 WEIGHTS = cli.weights_flags()
 APPLY_DECODING = cli.decoding_flags()
+
+_SHOWN = 50  # of 20 tokens each a base model's page has 8 MB
 
 
 def main() -> None:
     """See the module's docstring."""
     if TOKENS.value and NBEST.value is None:
         raise UserError("--tokens is printed with --nbest only; add --nbest=1.")
+    if ATTENTION.value and len(WORKDIRS.value) > 1:
+        raise UserError("--attention shows a single model; name one --workdir.")
     prefixes = read_lines(PREFIX.value) if PREFIX.value else None
     model = load(WORKDIRS.value, WEIGHTS(), APPLY_DECODING)
     lines = read_lines(INPUT.value) if INPUT.value else cli.stdin_lines()
@@ -49,6 +60,21 @@ def main() -> None:
     bar.close()
     text = "".join(_format(model, number, t) for number, t in enumerate(translations, 1))
     cli.write_output(OUTPUT.value, text)
+    if ATTENTION.value:
+        _write_attention(model, lines, translations)
+
+
+def _write_attention(
+    model: TrainedModel, lines: list[str], translations: list[Translation]
+) -> None:
+    """The page of the first lines that are not blank."""
+    pairs = [pair for pair in zip(lines, translations, strict=True) if pair[1].ids[0]]
+    if len(pairs) > _SHOWN:
+        told = f"{ATTENTION.value} shows the first {_SHOWN} of {len(pairs)} translations."
+        print(told, file=sys.stderr)
+    shown = [[pair[side] for pair in pairs[:_SHOWN]] for side in (0, 1)]
+    page = attention_html.render(model.inspect(*shown), f"Attention of {WORKDIRS.value[0]}")
+    cli.write_output(ATTENTION.value, page)
 
 
 def _format(model: TrainedModel, number: int, found: Translation) -> str:

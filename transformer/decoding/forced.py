@@ -13,7 +13,7 @@ from transformer import sharding
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from transformer.decoding.ensemble import Ensemble, mean_log_probs
 
-_SHORTEST = 8  # lengths are rounded up to this, its double, and so on: each is compiled once
+_SHORTEST = 8
 
 
 class ForcedScorer:
@@ -58,7 +58,7 @@ class ForcedScorer:
             [[*ids, EOS] for ids in side]
             for side in (self._tokenizer.encode(sources), self._tokenizer.encode_target(targets))
         ]
-        lengths = [tuple(map(_rounded, map(len, pair))) for pair in zip(*encoded, strict=True)]
+        lengths = [tuple(map(rounded, map(len, pair))) for pair in zip(*encoded, strict=True)]
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         results: list = [None] * len(order)
         while order:
@@ -82,7 +82,8 @@ class ForcedScorer:
         return results
 
 
-def _rounded(length: int) -> int:
+def rounded(length: int) -> int:
+    """The next of 8, 16, 32, ...: of each such length a program is compiled once."""
     return max(_SHORTEST, 1 << (length - 1).bit_length())
 
 
@@ -94,6 +95,15 @@ def _score(
     target_in = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
     segments = [(ids != PAD).astype(jnp.int32) for ids in (source, target)]
     hidden = [member(source, segments[0], target_in, segments[1]) for member in members]
+    return token_log_probs(members, hidden, target)
+
+
+def token_log_probs(
+    members: Sequence[nnx.Module],
+    hidden: Sequence[Float[Array, "B T D"]],
+    target: Int[Array | np.ndarray, "B T"],
+) -> Float[Array, "B T"]:
+    """log p(y_t | y_<t, x) of `target` from the decoders' outputs, by the members' mean; nats."""
 
     def row(inputs) -> Float[Array, "T"]:
         hidden, target = inputs  # one sentence at a time: all logits at once would be many

@@ -100,7 +100,7 @@ class Translator:
             are not as many prefixes as lines, or one has no room within its line's limit.
         """
         self._check(nbest)
-        sources = self._encode(lines, warn)
+        sources = self.encode(lines, warn)
         begun = None if prefixes is None else self._prefixes(prefixes, sources)
         translations = [Translation([""], [[]], [0.0], [0.0], [[]]) for _ in lines]
         order = sorted(
@@ -136,6 +136,19 @@ class Translator:
         finish(self._batches(order, sources, begun, nbest, one_shape=beam))
         return translations
 
+    def encode(
+        self, lines: Sequence[str], warn: Callable[[str], None] = lambda sentence: None
+    ) -> list[list[int]]:
+        """Source ids with EOS, of at most `max_length`; none at all for a blank line.
+
+        `warn` is told what `translate` tells its own.
+        """
+        pieces = self.tokenizer.encode(lines)
+        room = self.max_length - 1
+        if cut := [number for number, p in enumerate(pieces, start=1) if len(p) > room]:
+            warn(_warning(cut, self.max_length))
+        return [[*p[:room], EOS] if p else [] for p in pieces]
+
     def _check(self, nbest: int) -> None:
         size = self.decoding.beam_size
         if nbest < 1:
@@ -145,14 +158,6 @@ class Translator:
                 f"nbest is {nbest}, but decoding.beam_size only {size}; raise the second or lower "
                 "the first."
             )
-
-    def _encode(self, lines: Sequence[str], warn: Callable[[str], None]) -> list[list[int]]:
-        """Source ids with EOS, of at most `max_length`; none at all for a blank line."""
-        pieces = self.tokenizer.encode(lines)
-        room = self.max_length - 1
-        if cut := [number for number, p in enumerate(pieces, start=1) if len(p) > room]:
-            warn(_warning(cut, self.max_length))
-        return [[*p[:room], EOS] if p else [] for p in pieces]
 
     def _prefixes(
         self, prefixes: Sequence[str], sources: Sequence[Sequence[int]]

@@ -62,14 +62,23 @@ def dot_product_attention(
 
     A query that may attend nothing (a row of padding) gets the mean of all values.
     """
+    weights = attention_weights(query, key, mask).astype(value.dtype)
+    weights = dropout(weights, dropout_rate, seed)
+    return jnp.einsum("...hts,...shk->...thk", weights, value)
+
+
+def attention_weights(
+    query: Float[Array, "*B T H K"],
+    key: Float[Array, "*B S H K"],
+    mask: Bool[Array, "*#B #H #T S"] | None = None,
+) -> Float[Array, "*B H T S"]:
+    """softmax(Q K^T / sqrt(d_k)) in float32; each query's weights sum to 1."""
     # Scaling the query is the same as scaling the scores, over fewer numbers.
     query = query * query.shape[-1] ** -0.5
     scores = jnp.einsum("...thk,...shk->...hts", query, key, preferred_element_type=jnp.float32)
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    weights = dropout(weights, dropout_rate, seed)
-    return jnp.einsum("...hts,...shk->...thk", weights, value)
+    return jax.nn.softmax(scores, axis=-1)
 
 
 def cached_attention(
@@ -78,12 +87,17 @@ def cached_attention(
     mask: Bool[Array, "B 1 #W S"],
 ) -> Float[Array, "B W H Kv"]:
     """Equation 1 for one position of W hypotheses, each over the places that `mask` allows it."""
-    keys, values = cache
+    weights = cached_weights(query, cache.keys, mask).astype(cache.values.dtype)
+    return jnp.einsum("bhws,bhsk->bhwk", weights, cache.values).swapaxes(1, 2)
+
+
+def cached_weights(
+    query: Float[Array, "B W H K"], keys: Float[Array, "B H K S"], mask: Bool[Array, "B 1 #W S"]
+) -> Float[Array, "B H W S"]:
+    """`attention_weights` for one position of W hypotheses."""
     query = query * query.shape[-1] ** -0.5
     scores = jnp.einsum("bwhk,bhks->bhws", query, keys, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-    return jnp.einsum("bhws,bhsk->bhwk", weights, values).swapaxes(1, 2)
+    return jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=-1)
 
 
 class MultiHeadAttention(nnx.Module):
@@ -118,6 +132,7 @@ class MultiHeadAttention(nnx.Module):
         self.dropout_rate = config.attention_dropout_rate
         self.fused = config.attention == "fused"
         self.dtype = jnp.dtype(config.dtype)
+        self.recording = False  # see transformer.model.recording
 
     def keys_values(self, x: Float[Array, "*B S D"]) -> KeysValues:
         """X W^K and X W^V of all heads."""
@@ -135,11 +150,15 @@ class MultiHeadAttention(nnx.Module):
     ) -> Float[Array, "B T D"]:
         """Attends from `x` over `keys_values`; nothing is dropped without a `seed`."""
         query = self._project("...td,dhk->...thk", x, self.query, self.query_bias)
-        kernel = _KERNELS.get(platform()) if self.fused else None
+        kernel = _KERNELS.get(platform()) if self.fused and not self.recording else None
         if kernel:
             heads = kernel(query, *keys_values, visible)
         else:
             mask = visible.mask(x.shape[-2])
+            if self.recording:
+                self.sow(
+                    nnx.Intermediate, "weights", attention_weights(query, keys_values.keys, mask)
+                )
             heads = dot_product_attention(query, *keys_values, mask, self.dropout_rate, seed)
         return self._project("...thk,hkd->...td", heads, self.output, self.output_bias)
 
@@ -151,6 +170,8 @@ class MultiHeadAttention(nnx.Module):
     ) -> Float[Array, "B W D"]:
         """The same from one position of W hypotheses, over a cache."""
         query = self._project("...td,dhk->...thk", x, self.query, self.query_bias)
+        if self.recording:
+            self.sow(nnx.Intermediate, "weights", cached_weights(query, cache.keys, mask))
         heads = cached_attention(query, cache, mask)
         return self._project("...thk,hkd->...td", heads, self.output, self.output_bias)
 

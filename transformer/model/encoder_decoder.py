@@ -164,6 +164,7 @@ class Transformer(nnx.Module):
         pre = config.norm == "pre"
         self.encoder_norm = LayerNorm(config, rngs) if pre else None
         self.decoder_norm = LayerNorm(config, rngs) if pre else None
+        self.recording = False  # see transformer.model.recording
 
     @property
     def source_embedding(self) -> Embedding:
@@ -218,9 +219,11 @@ class Transformer(nnx.Module):
         with jax.named_scope("embedding"):
             x = self.source_embedding(source)
             x = self._add_positions(x, self.source_positions, source_positions, embed_seed)
+        self._record("encoder_states", x)
         for i, (layer, layer_seed) in enumerate(zip(self.encoder, layer_seeds, strict=True)):
             with jax.named_scope(f"layer_{i}"):
                 x = self._run(layer, x, visible, layer_seed)
+            self._record("encoder_states", x)
         return x if self.encoder_norm is None else self.encoder_norm(x)
 
     @jax.named_scope("decoder")
@@ -238,11 +241,13 @@ class Transformer(nnx.Module):
         with jax.named_scope("embedding"):
             x = self.target_embedding(target)
             x = self._add_positions(x, self.target_positions, target_positions, embed_seed)
+        self._record("decoder_states", x)
         for i, (layer, layer_seed) in enumerate(zip(self.decoder, layer_seeds, strict=True)):
             with jax.named_scope(f"layer_{i}"):
                 with jax.named_scope("cross_attention"):
                     keys_values = layer.cross_attention.keys_values(memory)
                 x = self._run(layer, x, keys_values, visible, visible_memory, layer_seed)
+            self._record("decoder_states", x)
         return x if self.decoder_norm is None else self.decoder_norm(x)
 
     @jax.named_scope("logits")
@@ -295,6 +300,7 @@ class Transformer(nnx.Module):
             x = self.target_embedding(tokens)
             table = jnp.asarray(self.target_positions(length), x.dtype)
             x = x + table[positions][:, None]
+        self._record("decoder_states", x)
         column = cache.steps % length
         own = jnp.arange(beams)
         ancestors = jnp.where(jnp.arange(length) == column, own[:, None], cache.ancestors)
@@ -305,6 +311,7 @@ class Transformer(nnx.Module):
             with jax.named_scope(f"layer_{i}"):
                 x, past = layer.step(x, column * beams, past, mask, memory, context.memory_mask)
             layers.append(past)
+            self._record("decoder_states", x)
         x = x if self.decoder_norm is None else self.decoder_norm(x)
         return self.logits(x), DecodingCache(layers, ancestors, cache.steps + 1)
 
@@ -325,8 +332,14 @@ class Transformer(nnx.Module):
         return dropout(x, self.config.dropout_rate, seed)
 
     def _run(self, layer, *arguments):
-        x = jax.checkpoint(layer)(*arguments) if self.config.remat else layer(*arguments)
+        remat = self.config.remat and not self.recording
+        x = jax.checkpoint(layer)(*arguments) if remat else layer(*arguments)
         return constrain(x, "batch", None, None)
+
+    def _record(self, name, x):
+        """Adds to the arrays under `name`, where someone asks for them."""
+        if self.recording:
+            self.sow(nnx.Intermediate, name, x)
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any]]:

@@ -8,9 +8,10 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from transformer.config import Config
-from transformer.data.tokenizer import Tokenizer
+from transformer.data.tokenizer import EOS, Tokenizer
 from transformer.decoding.ensemble import Ensemble
 from transformer.decoding.forced import ForcedScorer
+from transformer.decoding.inspection import Inspection, inspect
 from transformer.decoding.translate import Translation, Translator
 from transformer.errors import UserError
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
@@ -49,6 +50,34 @@ class TrainedModel(NamedTuple):
             self.graphdef, self.tokenizer, self.config.data.batch_tokens, self.translator.mesh
         )
         return scorer.score(self.params, sources, targets)
+
+    def inspect(
+        self, sources: Sequence[str], targets: Sequence[str | Translation] | None = None
+    ) -> list[Inspection]:
+        """Attention weights, hidden states and log probabilities of each pair of sentences.
+
+        Without `targets` the sources are translated. Of translations the first output is looked
+        into, token for token as it was found: without "</s>" where the length limit came first, and
+        with no token for a blank line. Of texts nothing is cut off.
+
+        Raises:
+          UserError: this is an ensemble, or there are not as many targets as sources.
+        """
+        if len(self.steps) > 1:
+            raise UserError("Only one model can be looked into; name a single --workdir.")
+        targets = self.translate(sources) if targets is None else targets
+        if len(targets) != len(sources):
+            raise UserError(f"There are {len(targets)} targets for {len(sources)} sources.")
+        return [self._inspect(*pair) for pair in zip(sources, targets, strict=True)]
+
+    def _inspect(self, source: str, target: str | Translation) -> Inspection:
+        if isinstance(target, Translation):
+            pair = self.translator.encode([source])[0] or [EOS], target.ids[0]
+        else:
+            sides = self.tokenizer.encode([source]), self.tokenizer.encode_target([target])
+            pair = tuple([*ids, EOS] for (ids,) in sides)
+        mesh = self.translator.mesh
+        return inspect(self.graphdef, self.params, self.tokenizer, *pair, mesh)
 
 
 def load(
