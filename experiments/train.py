@@ -5,7 +5,7 @@
 Every key of the config can be set here: --config.training.num_steps=60
 --config.data.train="('a.en','a.de')". Progress goes to stderr, metrics to WORKDIR/metrics.jsonl
 and to TensorBoard events in WORKDIR. On several hosts the same command runs on each: see
-docs/hosts.md.
+docs/hosts.md. --profile shows where the time goes: see docs/platforms.md.
 """
 
 import pathlib

@@ -156,7 +156,7 @@ def test_steps_are_traced_once_all_shapes_are_compiled(traced):
 
 def test_a_run_that_ends_too_early(traced):
     calls, messages = traced([8, 16], [100], 46, 50)
-    assert calls == [] and messages[0].startswith("no trace: the run ended before 2 steps")
+    assert calls == [] and messages[0].startswith("no profile: the run ended before 7 steps")
     # Stopped within the trace: what there is of it is written.
     calls, messages = traced([8], [100], 0, 50, last=5)
     assert calls == [3, 5] and messages[0].startswith("profile of 2 steps")

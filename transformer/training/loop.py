@@ -19,7 +19,7 @@ from transformer.sharding import make_mesh, put_batch, row_blocks, shape_templat
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import Checkpoints, read_weights, saved_steps
 from transformer.training.meter import Meter
-from transformer.training.metrics import MetricsLog, Progress
+from transformer.training.metrics import MetricsLog, Progress, say_line
 from transformer.training.prepare import prepare_data, prepare_validation, row_multiple
 from transformer.training.profiler import Profiler
 from transformer.training.signals import StopRequest
@@ -68,21 +68,15 @@ def train(config: Config, workdir: pathlib.Path, profile: bool = False) -> dict[
     if done >= config.training.num_steps:
         return _nothing_to_do(workdir, done)
     with jax.set_mesh(mesh):
-        run, state, progress = _prepare(config, workdir, mesh, say=_say)
+        run, state, progress = _prepare(config, workdir, mesh, say=say_line)
         with StopRequest() as stop:
             result = _loop(run, state, progress, stop, profile)
     return result
 
 
 def _nothing_to_do(workdir: pathlib.Path, step: int) -> dict[str, Any]:
-    _say(f"nothing to do: the run in {workdir} ended at step {step}")
+    say_line(f"nothing to do: the run in {workdir} ended at step {step}")
     return {}
-
-
-def _say(text: str) -> None:
-    bar = Progress(0, 0)
-    bar.message(text)
-    bar.close()
 
 
 def _prepare(

@@ -78,6 +78,12 @@ def _step_of(line: str, step: int) -> int:
         return step + 1
 
 
+def say_line(text: str) -> None:
+    """A line on stderr, where no bar stands; of several processes the first one speaks."""
+    if hosts.is_first():
+        print(text, file=sys.stderr, flush=True)
+
+
 # A run of a day writes some 1,500 lines, however fast its steps are.
 FIRST_LINES = 30
 SECONDS_A_LINE = 60
@@ -144,8 +150,8 @@ class Progress:
         """A line that stays."""
         if self._terminal:
             self._bar.write(text, file=sys.stderr)
-        elif hosts.is_first():
-            print(text, file=sys.stderr, flush=True)
+        else:
+            say_line(text)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

@@ -44,16 +44,16 @@ class Profiler:
         self._folder, self._say = folder, say
         self._breaks = [*breaks, num_steps]
         self._new = {(shape.source_length, shape.target_length) for shape in shapes}
-        self._warm = self._left = self._steps = 0
+        self._steps = min(STEPS, *self._breaks)
+        self._warm = self._left = 0
         self._done = not hosts.is_first()
 
     def before(self, step: int, state: TrainState) -> None:
         """Begins the trace if it is time to; `state` is that of `step` steps done."""
         room = min(every - step % every for every in self._breaks)
-        wanted = min(STEPS, *self._breaks)
-        if self._done or self._left or self._warm < WARM_UP or room < wanted:
+        if self._done or self._left or self._warm < WARM_UP or room < self._steps:
             return
-        self._left = self._steps = wanted
+        self._left = self._steps
         jax.block_until_ready(state)  # or the end of earlier steps would be in it
         options = jax.profiler.ProfileOptions()
         options.python_tracer_level = 0  # each call of a Python function would hide the rest
@@ -76,8 +76,8 @@ class Profiler:
             self._write()
         elif not self._done:
             self._say(
-                f"no trace: the run ended before {WARM_UP} steps had followed the last compilation"
-                f" ({len(self._new)} shapes of batches had not come yet)"
+                f"no profile: the run ended before {WARM_UP + self._steps} steps without a break "
+                f"had followed the last compilation ({len(self._new)} shapes of batches never came)"
             )
 
     def _write(self) -> None:
@@ -86,9 +86,10 @@ class Profiler:
         recording = max(self._folder.glob("plugins/profile/*/*.xplane.pb"))
         events = read_events(recording)
         write_timeline(events, self._folder / TIMELINE)
-        if layers := table(events, self._steps):
+        layers = table(events, self._steps)
+        if layers:
             write(self._folder / LAYERS, layers)
         self._say(
-            f"profile of {self._steps} steps: {self._folder}: {LAYERS}; {TIMELINE} for "
-            f"ui.perfetto.dev; or pip install xprof, and xprof --logdir={self._folder}"
+            f"profile of {self._steps} steps in {self._folder}: {f'{LAYERS}; ' * bool(layers)}"
+            f"{TIMELINE} for ui.perfetto.dev; or pip install xprof, xprof --logdir={self._folder}"
         )

@@ -44,7 +44,7 @@ def read_events(path: pathlib.Path) -> list[Event]:
                 found.append((where, event, dict(event.stats)))
     run = defaultdict(set)  # (module, program): names of instructions
     for *_, stats in found:
-        if "hlo_op" in stats:
+        if {"hlo_module", "program_id", "hlo_op"} <= stats.keys():
             run[stats["hlo_module"], stats["program_id"]].add(stats["hlo_op"])
     op_names = _match(run, list(_programs(raw)))
     events = []
