@@ -47,6 +47,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 np.set_printoptions(precision=4, suppress=True, linewidth=100)
+STEPS = int(os.environ.get("NOTEBOOK_STEPS", 150))  # updates at the end, on the same batch
 SIZES = {"1": 1}
 
 
@@ -384,7 +385,7 @@ from transformer.training.step import batch_loss
 
 on_device = jax.tree.map(jnp.asarray, batch)
 sums = batch_loss(graphdef, params, on_device, label_smoothing=epsilon)
-print(sums)
+print("  ".join(f"{name} {value:.4f}" for name, value in sums._asdict().items()))
 np.testing.assert_allclose(sums.loss / sums.tokens, loss, rtol=1e-5)
 assert int(sums.tokens) == tokens
 
@@ -464,8 +465,8 @@ def adam(theta, g):
 by_hand = jax.tree.map(adam, params, gradient)
 print(f"learning rate {rate:.3e}")
 g, moved = gradient["encoder"][0]["feed_forward"]["w1"], by_hand["encoder"][0]["feed_forward"]["w1"]
-print("gradient of W_1:", g[0, :4])
-print("W_1 moves by:   ", (moved - layer["feed_forward"]["w1"])[0, :4])
+for entry, change in zip(g[0, :4], (moved - layer["feed_forward"]["w1"])[0, :4], strict=True):
+    print(f"an entry of W_1: gradient {entry:+.2e}, moves by {change:+.3e}")
 
 # %% [markdown]
 # The library's training step does all of the above in one compiled function of state and batch. It
@@ -503,7 +504,6 @@ print("The parameters are those worked out by hand.")
 # 0, for the smoothed target is no certainty. Its floor is the entropy of $q$.
 
 # %%
-STEPS = int(os.environ.get("NOTEBOOK_STEPS", 150))
 losses = [float(metrics.loss)]
 for _ in range(STEPS):
     state, metrics = train_step(state, on_device)

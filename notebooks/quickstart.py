@@ -165,7 +165,9 @@ records = read_records(metrics)
 shown.update(curves(records))
 
 # %%
-print(log.read_text())
+for line in log.read_text().splitlines():
+    if "tokens/s" not in line:  # the curves show those
+        print(line)
 
 # %% [markdown]
 # ## Translations

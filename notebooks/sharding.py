@@ -56,9 +56,8 @@ assert jax.device_count() == 8
 # - `fsdp` cuts the batch, and the stored weights as well;
 # - `tensor` cuts heads, feed-forward and vocabulary.
 #
-# Every dimension of every parameter has a name too. One table says which mesh axes cut it. Nothing
-# else in the code base knows how many devices there are: XLA's partitioner puts in the
-# communication.
+# Every dimension of every parameter has a name too. One table says which mesh axes cut it. The
+# model is written as if there were one device: XLA's partitioner puts in the communication.
 
 # %%
 from tabulate import tabulate
@@ -139,7 +138,7 @@ for sizes in SIZES[1:]:
 # cut along `fsdp` and columns along `tensor`. Two devices, neighbours along `data`, hold each
 # part.
 #
-# `make_init` makes every array in place: no device ever holds more than its own part.
+# `make_init` makes every array where it will lie.
 
 # %%
 from transformer.training.step import make_init
@@ -267,8 +266,12 @@ axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# (8,1,1) holds everything eight times and sends each gradient once. (1,8,1) holds an eighth and
-# fetches the weights besides. (2,2,2) is for models that are too wide for that: it also moves
-# activations, which grow with the batch. `docs/meshes.md` has the rules, and `docs/scale.md` what
-# real meshes of TPUs and GPUs would spend on each. To train on a mesh, give the command its sizes,
-# say `--config.mesh.fsdp=8`.
+# More is added up on (8,1,1) than there are parameters: the embedding $E$ serves three times, for
+# source, target and logits, and the gradient of each use is added up over the devices by itself.
+#
+# (8,1,1) holds everything eight times, and sends gradients alone. (1,8,1) holds an eighth and
+# fetches the weights besides. (2,2,2) also cuts the products themselves, for
+# models so wide that a layer is too much for one device, and moves activations for it, which grow
+# with the batch. `docs/meshes.md` has the rules, and `docs/scale.md` what real
+# meshes of TPUs and GPUs would spend on each. To train on a mesh, give the command its sizes, say
+# `--config.mesh.fsdp=8`.

@@ -27,11 +27,12 @@ def cells(text, kind):
     return [cell.source for cell in build.notebook(text).cells if cell.cell_type == kind]
 
 
-def test_runs_from_top_to_bottom(text, monkeypatch):
+def test_runs_from_top_to_bottom(text, monkeypatch, tmp_path):
     monkeypatch.setenv("NOTEBOOK_STEPS", str(STEPS))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     notebook = build.notebook(text)
     here = {"metadata": {"path": str(text.parent)}}
-    nbclient.NotebookClient(notebook, timeout=300, resources=here).execute()
+    nbclient.NotebookClient(notebook, timeout=900, resources=here).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     # What a library says on stderr would be the first thing that a reader wonders about.
