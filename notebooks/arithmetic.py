@@ -48,7 +48,8 @@ def table(name, array, rows, columns=None):
     sizes = " x ".join(map(str, array.shape))
     digits = "g" if np.allclose(array, np.round(array)) else ".4f"
     print(f"{name}   [{sizes}]")
-    print(tabulate(array, headers=columns or [], showindex=list(rows), floatfmt=digits), "\n")
+    style = "simple" if columns else "plain"
+    print(tabulate(array, columns or (), style, floatfmt=digits, showindex=list(rows)), "\n")
 
 
 # %% [markdown]

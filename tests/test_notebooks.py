@@ -27,11 +27,12 @@ def cells(text, kind):
     return [cell.source for cell in build.notebook(text).cells if cell.cell_type == kind]
 
 
-def test_runs_from_top_to_bottom(text, monkeypatch):
+def test_runs_from_top_to_bottom(text, monkeypatch, tmp_path):
     monkeypatch.setenv("NOTEBOOK_STEPS", str(STEPS))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     notebook = build.notebook(text)
     here = {"metadata": {"path": str(text.parent)}}
-    nbclient.NotebookClient(notebook, timeout=300, resources=here).execute()
+    nbclient.NotebookClient(notebook, timeout=900, resources=here).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     # What a library says on stderr would be the first thing that a reader wonders about.
@@ -64,6 +65,35 @@ def test_only_setup_opens_the_network(text):
     assert not re.search(
         r"https?:|\b(pip|git|curl|wget|urllib|requests|socket)\b|^[!%]", rest, re.M
     )
+
+
+def own_text(pairs="", files=()):
+    """The sentence pairs that quickstart's cell makes of what a reader gives it."""
+    names = {"OWN_PAIRS": pairs, "OWN_FILES": files}
+    code = cells(build.FOLDER / "quickstart.py", "code")
+    cell = next(cell for cell in code if "if OWN_PAIRS:" in cell)
+    exec(cell, names)
+    return names["parts"]
+
+
+def test_quickstart_takes_pasted_pairs_and_files(tmp_path):
+    rows = [(f"word {n}", f"Wort {n}") for n in range(60)]
+    pasted = own_text(pairs="\n".join("\t".join(row) for row in rows))
+    for side, name in enumerate(("a.en", "a.de")):
+        (tmp_path / name).write_text("".join(f"{row[side]}\n" for row in rows))
+    named = own_text(files=(tmp_path / "a.en", tmp_path / "a.de"))
+    for parts in (pasted, named):
+        assert {name: len(part) for name, part in parts.items()} == {
+            "test": 3,
+            "validation": 3,
+            "train": 54,
+        }
+        assert sorted(tuple(row) for part in parts.values() for row in part) == sorted(rows)
+
+
+def test_quickstart_names_the_line_without_a_tab():
+    with pytest.raises(AssertionError, match=r"^Line 2 of OWN_PAIRS"):
+        own_text(pairs="one\teins\ntwo zwei")
 
 
 def run_setup(folder, before=""):
