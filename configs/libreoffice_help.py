@@ -14,10 +14,23 @@ from configs import multi30k
 
 
 def get_config() -> ConfigDict:
-    """What differs from `multi30k`: the text."""
+    """What differs from `multi30k`: the text, and what learns to align it sooner."""
     config = multi30k.get_config()
+    config.model.num_layers = 2
+    config.model.d_model = 192
+    config.model.d_ff = 768
+    config.model.dropout_rate = 0.0  # after ten epochs nothing is learnt by heart yet
+
     config.data.source = "prepared"
     config.data.prepared_dir = "data/libreoffice_help"
     config.data.train = ()
     config.data.validation = ()
+    # Longer sentences and more rare words than Multi30k's. With its four layers, dropout and 2,048
+    # tokens a step, five epochs taught the model less than one and a half do like this.
+    config.data.batch_tokens = 800
+    config.data.packing = True  # one shape, hence one compilation
+
+    config.training.num_steps = 8_000  # ten epochs
+    config.training.learning_rate_scale = 1.0  # a peak of 0.0023
+    config.training.eval_every = 2_000
     return config

@@ -249,6 +249,14 @@ def test_packages_that_do_not_fit(packages, tmp_path, monkeypatch):
 
 
 @needs_dpkg
+def test_a_folder_that_cannot_be_made(packages, tmp_path):
+    (tmp_path / "out").write_text("")
+    assert (
+        refusal(tmp_path / "out", packages) == f"{tmp_path / 'out'} cannot be written: File exists."
+    )
+
+
+@needs_dpkg
 def test_a_package_without_help(tmp_path):
     (tmp_path / "tree" / "DEBIAN").mkdir(parents=True)
     (tmp_path / "tree" / "DEBIAN" / "control").write_text(

@@ -88,7 +88,8 @@ def text_files(
         names = "\n".join(f"- {path.name}, sha256 {files.sha256(path)}" for path in packages)
         files.write(readme, _README.format(title=title, packages=names, counts=counts))
     except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        where, reason = error.filename or folder, error.strerror or error
+        raise UserError(f"{where} cannot be written: {reason}.") from error
     say(f"{counts} The text is under the Mozilla Public License 2.0.")
     return tuple(texts)
 
