@@ -15,7 +15,7 @@ from absl import flags
 from experiments import cli
 from experiments.tables import table
 from transformer.data.grammar import derivations
-from transformer.evaluation.alignment import align, alignment_error_rate, pieces_of_words
+from transformer.evaluation.alignment import error_rates
 from transformer.training.load import TrainedModel, load
 
 WORKDIRS = cli.workdirs_flag()
@@ -41,24 +41,9 @@ def main() -> None:
 
 
 def _rates(model: TrainedModel, split: str) -> np.ndarray:
-    """Alignment error rates [N 1 + H]: of the mean of a layer's heads, then of each head."""
     drawn = derivations(split, PAIRS.value, model.config.seed)
     looked = model.inspect([one.english for one in drawn], [one.german for one in drawn])
-    found = []
-    for one, seen in zip(drawn, looked, strict=True):
-        source = pieces_of_words(seen.source_tokens, one.english_words)
-        target = pieces_of_words(seen.target_tokens, one.german_words)
-        each = seen.cross_attention
-        each = np.concatenate([each.mean(1, keepdims=True), each], axis=1)
-        found.append([[align(weights, source, target) for weights in layer] for layer in each])
-    sure = [one.alignment for one in drawn]
-    layers, columns = len(found[0]), len(found[0][0])
-    return np.array(
-        [
-            [alignment_error_rate([links[n][h] for links in found], sure) for h in range(columns)]
-            for n in range(layers)
-        ]
-    )
+    return error_rates(looked, drawn)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
+from transformer.data.grammar import Derivation
+from transformer.decoding.inspection import Inspection
+
 Links = Collection[tuple[int, int]]  # (index of the source word, index of the target word)
 
 
@@ -59,3 +62,27 @@ def align(
     best = share.argmax(1)
     linked = target.any(1) & (best < len(source))
     return {(int(best[t]), int(t)) for t in np.flatnonzero(linked)}
+
+
+def error_rates(
+    looked: Sequence[Inspection], drawn: Sequence[Derivation]
+) -> Float[np.ndarray, "N 1_plus_H"]:
+    """Alignment error rates of cross-attention against the grammar's links, all of them sure.
+
+    Of each layer first the mean of its heads, then every head. `looked` are the same pairs as
+    `drawn`, English the source, seen with their true translations.
+    """
+    found = []
+    for seen, one in zip(looked, drawn, strict=True):
+        source = pieces_of_words(seen.source_tokens, one.english_words)
+        target = pieces_of_words(seen.target_tokens, one.german_words)
+        each = seen.cross_attention
+        each = np.concatenate([each.mean(1, keepdims=True), each], axis=1)
+        found.append([[align(weights, source, target) for weights in layer] for layer in each])
+    sure = [one.alignment for one in drawn]
+    layers, columns = len(found[0]), len(found[0][0])
+    rates = [
+        [alignment_error_rate([links[n][h] for links in found], sure) for h in range(columns)]
+        for n in range(layers)
+    ]
+    return np.array(rates)
