@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from tensorboardX.proto import event_pb2
 
 from transformer.data.tokenizer import train_tokenizer
+from transformer.errors import UserError
+from transformer.training.load import load
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / "tests" / "tiny_config.py"
@@ -185,6 +189,26 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, run_script, compiled)
     assert set(np.load(batch)) >= {"source", "target_in", "target_out"}
 
 
+def events(path):
+    """The records of a TensorBoard file: length (8 bytes), its sum (4), event, its sum (4)."""
+    data = path.read_bytes()
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        yield event_pb2.Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+
+
+def test_tensorboard_shows_attention(straight):
+    (path,) = straight[0].glob("events.*")
+    values = [(event.step, value) for event in events(path) for value in event.summary.value]
+    images = {value.tag: (step, value.image) for step, value in values if value.image.height}
+    assert sorted(images) == ["average_of_2/cross_attention", "validation/cross_attention"]
+    for step, image in images.values():
+        assert step == 12 and image.encoded_image_string.startswith(b"\x89PNG")
+        assert image.width > 200 and image.height > 100
+    assert any(value.tag.startswith("validation/samples") for _, value in values)
+
+
 def test_translating_and_evaluating_need_the_folder_alone(straight, tmp_path, run_script, compiled):
     original, _ = straight
     workdir = shutil.copytree(original, tmp_path / "elsewhere")
@@ -223,6 +247,46 @@ def test_a_run_translates_on_one_device_and_on_eight(straight, tmp_path, run_scr
     assert len(one) >= 4 and [row[:2] for row in one] == [row[:2] for row in eight]
     scores = [np.array([row[2:] for row in rows], float) for rows in outputs]
     np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+def test_a_run_can_be_looked_into(straight, tmp_path, run_script, compiled):
+    model = load([straight[0]])
+    lines = ["The man sleeps.", "", "I see you."]
+    found = model.translate(lines)
+    for looked in (model.inspect(lines), model.inspect(lines, found)):
+        assert [one.target_tokens for one in looked] == [
+            model.tokenizer.pieces(translation.ids[0]) for translation in found
+        ]
+        for one, translation in zip(looked, found, strict=True):
+            expected = translation.token_log_probs[0]
+            np.testing.assert_allclose(one.token_log_probs, expected, atol=1e-4)
+        assert looked[0].source_tokens[0] == "▁The" and looked[1].source_tokens == ["</s>"]
+    (forced,) = model.inspect(["I see you."], ["Ich sehe dich."])
+    ((ids, log_probs),) = model.score(["I see you."], ["Ich sehe dich."])
+    assert forced.target_tokens == model.tokenizer.pieces(ids)
+    np.testing.assert_allclose(forced.token_log_probs, log_probs, atol=1e-4)
+    with pytest.raises(UserError, match="2 targets for 1 sources"):
+        model.inspect(["a"], ["b", "c"])
+    with pytest.raises(UserError, match="Only one model can be looked into"):
+        model._replace(steps=[[1], [2]]).inspect(["a"])
+
+    workdir, page = f"--workdir={straight[0]}", tmp_path / "page.html"
+    text = "The man sleeps.\n\n" * 51
+    done = run_script("translate", workdir, f"--attention={page}", stdin=text, env=compiled)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == found[0].text
+    assert f"{page} shows the first 50 of 51 translations." in done.stderr
+    data = re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
+    sentences = json.loads(data[1])["sentences"]
+    assert [one["text"] for one in sentences] == ["The man sleeps."] * 50
+
+    done = run_script("alignment", workdir, "--pairs=3", env=compiled)
+    assert done.returncode == 0, done.stderr
+    head, _, layer, best = done.stdout.splitlines()
+    assert head.split()[0] == "AER" and head.endswith("head 2")
+    rates = [float(cell.rstrip("%")) for cell in layer.split()[2:]]
+    assert len(rates) == 3 and all(0 <= rate <= 100 for rate in rates)
+    assert float(best.rstrip("%.").split()[-1]) in rates
 
 
 def test_nbest_and_files(straight, tmp_path, run_script, compiled):
@@ -313,6 +377,7 @@ def test_the_runs_of_an_ensemble_share_a_vocabulary(straight, tmp_path, run_scri
         (["--workdir={run}", "--average=9"], "9 checkpoints cannot be averaged"),
         (["--workdir={run}", "--decoding.beam_size=0"], "config.decoding.beam_size must be at"),
         (["--workdir={run}", "--nbest=9"], "nbest is 9, but decoding.beam_size only 4"),
+        (["--workdir={run}"] * 2 + ["--attention=x.html"], "--attention shows a single model"),
         (["--workdir={run}", "--tokens"], "--tokens is printed with --nbest only"),
         (["--workdir={run}", "--prefix={tmp}/two"], "There are 2 prefixes for 0 lines"),
         (["--workdir={run}", "--best", "--noema"], "its best weights as moving averages only"),

@@ -174,7 +174,8 @@ def _loop(
 def _validate(run: Run, params, step: int, log: MetricsLog, bar: Progress, kind="validation"):
     started = time.time()
     result = run.validate(params, bar.note)
-    log.write(kind, step, result | {"seconds": round(time.time() - started, 2)})
+    record = result | {"seconds": round(time.time() - started, 2)}
+    log.write(kind, step, record, run.validate.draw_attention(params))
     bar.message(
         f"step {step}: {kind} loss {result['loss']:.4f}, perplexity {result['perplexity']:.2f}, "
         f"accuracy {result['accuracy']:.1%}, BLEU {result['bleu']:.2f} "
