@@ -7,7 +7,7 @@
 # Then a translation model shows every attention that it has for your own sentence, layer by layer
 # and head by head, as in the paper's Figures 3 to 5. The alignment of words that can be read off
 # cross-attention is scored against the true one. In the end heads are silenced, to see what a
-# single one does. It runs in about four minutes on two cores.
+# single one does. Most of its few minutes go to training the translation model.
 
 # %%
 # Setup. In Colab this fetches the code and installs what it needs; elsewhere it installs nothing.
@@ -79,6 +79,7 @@ from transformer.model.encoder_decoder import Transformer, split
 from transformer.model.recording import record
 from transformer.training.step import batch_loss
 
+plt.switch_backend("module://matplotlib_inline.backend_inline")  # figures as a cell's result
 LETTERS = "abcdefghijkl"
 FIRST = 4  # the ids below are PAD, BOS, EOS and UNK
 LONGEST = 8
@@ -158,8 +159,7 @@ held_out = draw(np.random.default_rng(1), 64)
 weights = np.asarray(look(params, held_out).cross_attention[0])  # layer 1: [B H T S]
 longest = int((held_out.source > PAD).sum(1).argmax())
 words = [spell(ids[longest]) for ids in (held_out.target_out, held_out.source)]
-title = "Reversal: the token written (left) and the tokens looked at (top)"
-figures.attention_map(weights[longest, 0], *words, title=title)
+figures.attention_map(weights[longest, 0], *words, title="Cross-attention of the reversal")
 
 # %%
 right = []
@@ -174,8 +174,8 @@ assert np.mean(right) > 0.9
 # ## A translation model
 #
 # It has N = 2 layers with H = 4 heads of K = 32, D = 128, and learns the built-in English-German
-# grammar (`configs/demo.py`). Training takes two to three minutes on two cores. If you have a run
-# already, name its folder in `RUN` above.
+# grammar (`configs/demo.py`). If you have a run already, name its folder in `RUN` above, and this
+# cell takes seconds instead of minutes.
 
 # %%
 import tempfile
@@ -324,10 +324,9 @@ best = best.mean(0) if head == 0 else best[head - 1]
 true = np.zeros((1, len(one.german_words), len(one.english_words)), np.float32)
 for english, german in one.alignment:
     true[0, german, english] = 1
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.26 * best.shape[0] + 0.8))
-figures.attention_lines(
-    true, one.german_words, one.english_words, title="true links", axes=left
-)  # fmt: skip
+size = 10, 0.26 * best.shape[0] + 0.8
+figure, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained")
+figures.attention_lines(true, one.german_words, one.english_words, title="true links", axes=left)
 figures.attention_lines(
     best[None], *seen_one.tokens("cross"), title=f"attention, layer {layer + 1}", axes=right
 )

@@ -50,9 +50,10 @@ def test_a_map_goes_where_it_is_told(weights):
 
 
 def test_each_head_and_layer_has_a_map_of_its_own(weights):
-    heads = figures.head_maps(weights[0], QUERIES, KEYS, columns=2).axes
+    heads = figures.head_maps(weights[0], QUERIES, KEYS, columns=2, each="layer").axes
     for axes, own in zip(heads[:3], weights[0], strict=True):
         np.testing.assert_array_equal(axes.images[0].get_array(), own)
+    assert [axes.get_title() for axes in heads[:3]] == ["layer 1", "layer 2", "layer 3"]
     assert not heads[3].images and not heads[3].axison
     layers = figures.layer_maps(weights, "Title").axes[:6]
     for axes, own in zip(layers, weights.reshape(6, 5, 4), strict=True):
@@ -67,6 +68,12 @@ def test_a_line_is_as_strong_as_its_weight(weights):
     assert [line.get_alpha() for line in lines] == pytest.approx(weights[0, 0, 1].tolist())
     assert [tuple(line.get_ydata()) for line in lines] == [(1, key) for key in range(4)]
     assert [t.get_text() for t in axes.texts] == labels(QUERIES) + labels(KEYS)
+
+
+def test_a_figure_as_pixels(weights):
+    image = figures.pixels(figures.layer_maps(weights))
+    assert image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
+    assert (image == 255).all(-1).any() and len(np.unique(image.reshape(-1, 3), axis=0)) > 20
 
 
 def test_pyplot_is_left_alone(weights, monkeypatch):

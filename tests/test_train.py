@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from tensorboardX.proto import event_pb2
 
 from transformer.data.tokenizer import train_tokenizer
 from transformer.errors import UserError
@@ -210,6 +211,26 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, run_script, compiled)
     (batch,) = workdir.glob("batch_of_step_*.npz")
     assert str(batch) in error
     assert set(np.load(batch)) >= {"source", "target_in", "target_out"}
+
+
+def events(path):
+    """The records of a TensorBoard file: length (8 bytes), its sum (4), event, its sum (4)."""
+    data = path.read_bytes()
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        yield event_pb2.Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+
+
+def test_tensorboard_shows_attention(straight):
+    (path,) = straight[0].glob("events.*")
+    values = [(event.step, value) for event in events(path) for value in event.summary.value]
+    images = {value.tag: (step, value.image) for step, value in values if value.image.height}
+    assert sorted(images) == ["average_of_2/cross_attention", "validation/cross_attention"]
+    for step, image in images.values():
+        assert step == 12 and image.encoded_image_string.startswith(b"\x89PNG")
+        assert image.width > 200 and image.height > 100
+    assert any(value.tag.startswith("validation/samples") for _, value in values)
 
 
 def test_translating_and_evaluating_need_the_folder_alone(straight, tmp_path, run_script, compiled):

@@ -184,7 +184,8 @@ def _profiler(run: Run, bar: Progress) -> Profiler:
 def _validate(run: Run, params, step: int, log: MetricsLog, bar: Progress, kind="validation"):
     started = time.time()
     result = run.validate(params, bar.note)
-    log.write(kind, step, result | {"seconds": round(time.time() - started, 2)})
+    record = result | {"seconds": round(time.time() - started, 2)}
+    log.write(kind, step, record, run.validate.draw_attention(params))
     bar.keep(f"BLEU {result['bleu']:.2f}")
     bar.message(
         f"step {step}: {kind} loss {result['loss']:.4f}, perplexity {result['perplexity']:.2f}, "

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import tqdm
+from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
 from transformer import files, hosts
@@ -36,8 +38,17 @@ class MetricsLog:
         # TensorBoard itself drops what it read beyond purge_step.
         self._events = SummaryWriter(str(workdir), purge_step=step + 1, write_to_disk=True)
 
-    def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """One record: `kind` ("train", "validation", ...), `step` and `values`."""
+    def write(
+        self,
+        kind: str,
+        step: int,
+        values: dict[str, Any],
+        images: dict[str, UInt8[np.ndarray, "height width 3"]] | None = None,
+    ) -> None:
+        """One record: `kind` ("train", "validation", ...), `step` and `values`.
+
+        `images` (red, green and blue) go to TensorBoard alone.
+        """
         if self._file is None:
             return
         self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
@@ -47,6 +58,8 @@ class MetricsLog:
                 self._events.add_scalar(f"{kind}/{name}", value, step)
             elif isinstance(value, list) and value and isinstance(value[0], dict):
                 self._events.add_text(f"{kind}/{name}", markdown_table(value), step)
+        for name, image in (images or {}).items():
+            self._events.add_image(f"{kind}/{name}", image, step, dataformats="HWC")
         self._events.flush()
 
     def close(self) -> None:

@@ -1,24 +1,31 @@
 """What a run is judged by while it trains: loss and accuracy, and BLEU of real translations."""
 
+import importlib.util
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import UInt8
 
+from transformer import hosts
 from transformer.config import Config
 from transformer.data.batching import Batch
 from transformer.data.corpus import Corpus
-from transformer.data.tokenizer import Tokenizer
+from transformer.data.tokenizer import EOS, Tokenizer
+from transformer.decoding.inspection import inspect
 from transformer.decoding.translate import Translator
 from transformer.evaluation.bleu import corpus_bleu
 from transformer.model.encoder_decoder import split
 from transformer.sharding import put_batch
 from transformer.training.loss import LossSums
 from transformer.training.step import abstract_model
+from transformer.visualization import figures
 
 SAMPLES = 3
+_DRAWN = 30  # tokens of a sentence whose attention is drawn
+_TRIED = 100  # of so many pairs one is as short
 
 
 class Validator:
@@ -38,9 +45,10 @@ class Validator:
         self._sources, self._references = list(corpus.source), list(corpus.target)
         self.num_pairs = len(self._sources)
         self._tokenize = config.training.bleu_tokenize
-        graphdef = split(abstract_model(config.model, tokenizer.vocab_size))[0]
+        self._graphdef = split(abstract_model(config.model, tokenizer.vocab_size))[0]
+        self._tokenizer = tokenizer
         self._translator = Translator(
-            graphdef, tokenizer, config.decoding, config.data.max_length, mesh
+            self._graphdef, tokenizer, config.decoding, config.data.max_length, mesh
         )
 
     def __call__(
@@ -79,3 +87,27 @@ class Validator:
                 )
             ],
         }
+
+    def draw_attention(
+        self, params: dict[str, Any]
+    ) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
+        """Cross-attention of each layer, the mean of its heads, as an image.
+
+        It is that of the first pair of at most 30 tokens a side, read with its reference. There is
+        none without such a pair or without matplotlib, nor where several processes share a run:
+        they would all have to take part.
+        """
+        if hosts.count() > 1 or not importlib.util.find_spec("matplotlib"):
+            return {}
+        for pair in zip(self._sources[:_TRIED], self._references, strict=False):
+            source, target = (
+                self._tokenizer.encode(pair[:1]),
+                self._tokenizer.encode_target(pair[1:]),
+            )
+            ids = [*source[0], EOS], [*target[0], EOS]
+            if max(map(len, ids)) <= _DRAWN:
+                seen = inspect(self._graphdef, params, self._tokenizer, *ids, self._mesh)
+                means = seen.cross_attention.mean(1)
+                figure = figures.head_maps(means, *seen.tokens("cross"), each="layer")
+                return {"cross_attention": figures.pixels(figure)}
+        return {}

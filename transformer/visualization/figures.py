@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from transformer.errors import UserError
 from transformer.visualization.labels import labels
@@ -75,8 +75,9 @@ def head_maps(
     keys: Sequence[str],
     title: str = "",
     columns: int = 4,
+    each: str = "head",
 ) -> "Figure":
-    """All heads of a layer, a map each, `columns` beside one another."""
+    """All heads of a layer, a map each, `columns` beside one another; `each` is named so."""
     heads = len(weights)
     columns = min(columns, heads)
     rows = -(-heads // columns)
@@ -84,13 +85,14 @@ def head_maps(
     width = columns * (len(keys) * 0.22 + 0.25) + longest + 0.8
     height = rows * (len(queries) * 0.22 + longest * 0.8 + 0.2) + 0.3
     figure = new_figure(width, height)
+    figure.get_layout_engine().set(hspace=0.04)
     grid = figure.subplots(rows, columns, squeeze=False)
     for head, axes in enumerate(grid.flat):
         if head >= heads:
             axes.set_axis_off()
             continue
         attention_map(weights[head], queries, keys, axes=axes)
-        axes.set_title(f"head {head + 1}", fontsize=10)
+        axes.set_title(f"{each} {head + 1}", fontsize=10)
         axes.tick_params(labelsize=8)
         if head % columns:
             axes.set_yticks([])
@@ -167,6 +169,15 @@ def attention_lines(
             handlelength=1,
         )
     return axes.figure
+
+
+def pixels(figure: "Figure") -> UInt8[np.ndarray, "height width 3"]:
+    """The figure as an image, red, green and blue."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def _draw_map(axes: "Axes", weights: np.ndarray):
