@@ -114,7 +114,8 @@ experiments/train.py --config=configs/demo.py --workdir={RUN}
     --config.training.warmup_steps=300
     --config.training.log_every=20
     --config.training.eval_every={max(100, STEPS // 5)}
-    --config.training.checkpoint_every={max(1, STEPS // 50)}
+    --config.training.checkpoint_every={max(10, STEPS // 50)}
+    --config.decoding.max_extra_length=20
 """
 if OWN_PAIRS or OWN_FILES:
     command += "--config.model.dropout_rate=0.3"  # less text is seen more often
