@@ -73,6 +73,7 @@ from transformer.visualization.beam_tree import draw_beam_tree
 
 STEPS = int(os.environ.get("NOTEBOOK_STEPS", 1400))
 TRAINED = "NOTEBOOK_STEPS" not in os.environ  # some checks hold only for a model that has learnt
+plt.switch_backend(plt.get_backend())  # loads it: figures made without pyplot show, too
 
 changes = demo.get_config()
 changes.model.update(num_layers=1, d_model=96, d_ff=384)
