@@ -91,7 +91,7 @@ figure, (left, right) = plt.subplots(
 image = left.imshow(PE, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
 left.set(xlabel="dimension", ylabel="position", title=f"PE, {T} positions, $d_{{model}}$ = {D}")
 figure.colorbar(image, ax=left)
-for i, colour in ((2, BLUE), (8, ORANGE), (16, GREEN), (32, PINK)):
+for i, colour in ((6, BLUE), (14, ORANGE), (22, GREEN), (40, PINK)):
     wavelength = 2 * np.pi * 10_000 ** (2 * i / D)
     right.plot(PE[:, 2 * i], color=colour, label=f"dimension {2 * i}: wavelength {wavelength:.0f}")
     right.plot(PE[:, 2 * i + 1], color=colour, linestyle=":", linewidth=1)
@@ -269,14 +269,15 @@ plt.show()
 # What has the table learned? It starts as noise: dot products are near 0 off the diagonal, near 1
 # on it. Nothing tells it that position 5 is next to position 6. What structure there is afterwards
 # came from the sentences. Rows that no training sentence is long enough to reach have had no
-# gradient, and are still what they were: beyond the lengths seen in training, a learned table
-# knows nothing.
+# gradient, and are still what they were (behind the dashed lines): beyond the lengths seen in
+# training, a learned table knows nothing.
 
 # %%
 tables = [p["learned positions"]["source_positions"]["learned"] for p in (initial, params)]
 tables = [np.asarray(table) for table in tables]
 moved = np.abs(tables[1] - tables[0]).max(axis=1) > 0  # [positions]
 assert not moved[40:].any(), "max_length is 40: no sentence reaches further"
+assert moved.sum() == np.flatnonzero(moved)[-1] + 1  # the first ones, without a gap
 print(f"rows that have moved: {moved.sum()} of {len(moved)}")
 
 figure, panels = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
@@ -289,6 +290,10 @@ for axes, title, table in zip(
     image = axes.imshow(table @ table.T, cmap="viridis", interpolation="nearest")
     axes.set(title=title, xlabel="position", ylabel="position")
     figure.colorbar(image, ax=axes, shrink=0.8)
+for edge in (panels[1].axhline, panels[1].axvline):
+    edge(
+        moved.sum() - 0.5, color="white", linestyle="--", linewidth=1
+    )  # rows behind it never moved
 plt.show()
 
 # %% [markdown]
