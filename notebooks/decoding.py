@@ -245,6 +245,9 @@ for alpha in (0, 0.6, 1, 2, 4):
     assert alpha != 0.6 or chosen == [0] * len(beam4)
 
 # %% [markdown]
+# A larger $\alpha$ makes outputs longer. That is no end in itself: the paper chose 0.6 on its
+# development set, and on forty sentences a point or two of BLEU are noise.
+#
 # ## When may the search stop?
 #
 # Log probabilities only fall as tokens are added. So a live hypothesis with log probability $\ell$
@@ -362,6 +365,9 @@ if TRAINED:
     assert means["beam 12"] >= means["greedy"] > means["sample"]
 
 # %% [markdown]
+# Where one translation is right, as here, what the model finds probable is mostly what BLEU finds
+# good, and sampling costs both. Its place is where many outputs are wanted.
+#
 # One sentence in all ways. Samples differ from each other; a search always says the same.
 
 # %%
