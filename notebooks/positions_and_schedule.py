@@ -270,7 +270,9 @@ plt.show()
 # on it. Nothing tells it that position 5 is next to position 6. What structure there is afterwards
 # came from the sentences. Rows that no training sentence is long enough to reach have had no
 # gradient, and are still what they were (behind the dashed lines): beyond the lengths seen in
-# training, a learned table knows nothing.
+# training, a learned table knows nothing. After 600 steps, neighbours had become alike, and the
+# beginning of a sentence unlike its middle: smooth like the sinusoids' map, but a matter of place
+# and not of distance alone.
 
 # %%
 tables = [p["learned positions"]["source_positions"]["learned"] for p in (initial, params)]
@@ -466,7 +468,13 @@ for epsilon, name in pair.items():
     print(f"{epsilon:>15}   {np.exp(nll.mean()):10.2f}   {right.mean():8.1%}   {bleu.score:4.1f}")
 
 # %% [markdown]
-# RESULT
+# What was seen when this was written (600 steps, one seed): perplexity 3.73 with label smoothing
+# and
+# 3.52 without, accuracy 71.3 % and 69.8 %, BLEU 31.6 and 31.4. So perplexity was hurt and accuracy
+# gained, as the paper says; the difference in BLEU is far smaller than what another seed or
+# another 300 sentences would change. The model without smoothing is nearly calibrated (ECE 0.02).
+# The other one is right about a tenth more often than it says (0.11): it was asked never to be
+# sure.
 #
 # ## To try
 #
