@@ -190,6 +190,9 @@ for line, translation in zip(sources[:10], beam4, strict=False):
 #
 # $|y|$ counts the end token. With $\alpha = 0$ nothing is divided. With $\alpha = 1$ the score of a
 # long hypothesis comes near to six times the mean log probability of its tokens.
+#
+# The example's four best hypotheses, below, are from a search that goes on until all four are
+# certain. The tree's ended when the first was, and its other finished ones may differ.
 
 # %%
 hypotheses = beam4[EXAMPLE]
@@ -412,7 +415,7 @@ for name, axes in zip(("greedy", "beam 4"), panels, strict=True):
     lowest = min(own.min(), reference_scores.min())
     axes.plot([lowest, 0], [lowest, 0], color="0.8", linewidth=1, zorder=0)
     axes.set(xlabel="score of the translation", title=name)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper left")
     np.testing.assert_allclose(own[right], reference_scores[right], atol=1e-3)
 panels[0].set_ylabel("score of the reference")
 plt.show()
