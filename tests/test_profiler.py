@@ -20,7 +20,8 @@ from transformer.sharding import make_mesh
 from transformer.training import profiler as profiler_lib
 from transformer.training.profiler import Profiler
 from transformer.training.step import TrainState, make_init, make_train_step
-from transformer.training.trace import Event, layer_of, read_events, table, write_timeline
+from transformer.training.trace import layer_of, table, write_timeline
+from transformer.training.xplane import Event, read_events
 
 
 def test_compiled_programs_know_their_layers():

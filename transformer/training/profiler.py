@@ -9,7 +9,8 @@ from transformer import hosts
 from transformer.data.batching import Batch, Shape
 from transformer.files import write
 from transformer.training.step import TrainState
-from transformer.training.trace import read_events, table, write_timeline
+from transformer.training.trace import table, write_timeline
+from transformer.training.xplane import read_events
 
 TIMELINE, LAYERS = "timeline.json.gz", "layers.txt"
 STEPS = 5

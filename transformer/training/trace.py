@@ -1,8 +1,4 @@
-"""What the profiler recorded, with the names of layers: as a timeline, and as a table.
-
-XLA's CPU events carry the names of instructions only. Which layer an instruction belongs to stands
-in the compiled programs (`jax.named_scope` puts it there), and these are in the recording too.
-"""
+"""A recording with the names of layers: as a timeline, and as a table."""
 
 import gzip
 import json
@@ -10,68 +6,16 @@ import pathlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
 
-import jax
 import numpy as np
+
+from transformer.training.xplane import Event
 
 # The scopes of transformer/model/encoder_decoder.py and transformer/training/step.py.
 _SCOPE = re.compile(
     r"encoder|decoder|layer_\d+|embedding|self_attention|cross_attention|feed_forward|loss"
     r"|optimizer|moving_average|metrics"
 )
-
-
-class Event(NamedTuple):
-    """One piece of work on one thread of a host or one stream of a device."""
-
-    process: str
-    thread: str
-    name: str
-    start: float  # nanoseconds
-    duration: float
-    op_name: str  # of an instruction of a compiled program, "" of anything else
-
-
-def read_events(path: pathlib.Path) -> list[Event]:
-    """All events of an .xplane.pb file, thread by thread."""
-    raw = path.read_bytes()
-    found = []
-    for plane in jax.profiler.ProfileData.from_serialized_xspace(raw).planes:
-        for number, line in enumerate(plane.lines):
-            where = (plane.name, f"{line.name} {number}")
-            for event in line.events:
-                found.append((where, event, dict(event.stats)))
-    run = defaultdict(set)  # (module, program): names of instructions
-    for *_, stats in found:
-        if {"hlo_module", "program_id", "hlo_op"} <= stats.keys():
-            run[stats["hlo_module"], stats["program_id"]].add(stats["hlo_op"])
-    op_names = _match(run, list(_programs(raw)))
-    events = []
-    for where, event, stats in found:
-        names = op_names.get((stats.get("hlo_module"), stats.get("program_id")), {})
-        op_name = names.get(stats.get("hlo_op"), "")
-        events.append(Event(*where, event.name, event.start_ns, event.duration_ns, op_name))
-    return events
-
-
-def _match(
-    run: dict[tuple[str, int], set[str]], programs: list[tuple[str, dict[str, str]]]
-) -> dict[tuple[str, int], dict[str, str]]:
-    """The op_names of each program that ran.
-
-    JAX counts programs and XLA's events count them from another number, in the same order: of
-    the programs of a name (one for each shape of batches) the next one with the instructions is
-    taken.
-    """
-    matched, left = {}, list(programs)
-    for module, program in sorted(run):
-        for candidate in left:
-            if candidate[0] == module and run[module, program] <= candidate[1].keys():
-                matched[module, program] = candidate[1]
-                left.remove(candidate)
-                break
-    return matched
 
 
 def layer_of(op_name: str) -> tuple[str, bool]:
@@ -147,59 +91,3 @@ def _own_times(events: list[Event]) -> Iterator[tuple[Event, float]]:
             open_events[-1][1] -= event.duration
         open_events.append([event, event.duration])
     yield from map(tuple, open_events)
-
-
-def _programs(raw: bytes) -> Iterator[tuple[str, dict[str, str]]]:
-    """(module, {instruction: op_name}) of the programs in an XSpace (tsl/profiler/protobuf).
-
-    The plane /host:metadata has one event's metadata a program, named MODULE(number), with the
-    HloProto as a stat. `jax.profiler.ProfileData` does not show it.
-    """
-    programs = {}
-    for plane in _fields(raw, 1):
-        for entry in _fields(plane, 4):
-            for metadata in _fields(entry, 2):
-                name = re.fullmatch(rb"(.*)\((\d+)\)", next(_fields(metadata, 2), b""))
-                protos = (hlo for stat in _fields(metadata, 5) for hlo in _fields(stat, 6))
-                if name and (proto := next(protos, None)):
-                    programs[int(name[2])] = name[1].decode(), dict(_instructions(proto))
-    return (programs[number] for number in sorted(programs))
-
-
-def _instructions(hlo: bytes) -> Iterator[tuple[str, str]]:
-    """(instruction, op_name) of an HloProto's instructions (xla/service/hlo.proto)."""
-    for module in _fields(hlo, 1):
-        for computation in _fields(module, 3):
-            for instruction in _fields(computation, 2):
-                for metadata in _fields(instruction, 7):
-                    name, op_name = next(_fields(instruction, 1)), next(_fields(metadata, 2), b"")
-                    yield name.decode(), op_name.decode()
-
-
-def _fields(message: bytes, number: int) -> Iterator[bytes]:
-    """The fields with that number of a message in protobuf's wire format; only those of bytes."""
-    at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while at < len(message):
-        tag = varint()
-        kind = tag & 7
-        if kind == 0:
-            varint()
-        elif kind == 2:
-            size = varint()
-            if tag >> 3 == number:
-                yield message[at : at + size]
-            at += size
-        else:
-            at += {1: 8, 5: 4}[kind]
