@@ -6,9 +6,9 @@ card.
 
 import pathlib
 
-from transformer.reporting.html import Element, bullets, element, facts
 from transformer.reporting.run import Run
 from transformer.reporting.wording import count
+from transformer.visualization.html import Element, bullets, element, facts
 
 # Nats a token by which validation may lie above training, both without smoothing, before the card
 # speaks of it: training's loss is taken with dropout on, so that it would rather be the higher one.

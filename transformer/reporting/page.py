@@ -7,7 +7,9 @@ from typing import Any
 from transformer.reporting import card, scores
 from transformer.reporting.cost import PAPER_ROWS, Cost, cost_of
 from transformer.reporting.curves import draw, figures
-from transformer.reporting.html import (
+from transformer.reporting.run import Run
+from transformer.reporting.wording import count, duration, hours, power, share
+from transformer.visualization.html import (
     Content,
     Element,
     code,
@@ -17,8 +19,6 @@ from transformer.reporting.html import (
     paragraph,
     table,
 )
-from transformer.reporting.run import Run
-from transformer.reporting.wording import count, duration, hours, power, share
 
 _NO_STATISTICS = (
     "The folder has no data.json; the training command, called once more, writes it, and changes "

@@ -1,8 +1,8 @@
 """What the run was scored with: validations, evaluations, and samples of its translations."""
 
-from transformer.reporting.html import Content, Element, element, paragraph, table
 from transformer.reporting.run import Record, Run
 from transformer.reporting.wording import count
+from transformer.visualization.html import Content, Element, element, paragraph, table
 
 _METRICS = {
     "bleu": "BLEU",

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from transformer.decoding.inspection import Inspection
-from transformer.reporting.html import Element, document, element, paragraph
 from transformer.visualization.attention_page import SCRIPT, STYLE
+from transformer.visualization.html import Element, document, element, paragraph
 from transformer.visualization.labels import labels
 
 _KINDS = {

@@ -1,6 +1,6 @@
 """What `transformer.visualization.attention_html` puts into its page: style and behaviour.
 
-The colours are those of `transformer.reporting.html`, in light and in dark.
+The colours are those of `transformer.visualization.html`, in light and in dark.
 """
 
 STYLE = """
