@@ -35,12 +35,6 @@ from experiments import environment
 environment.setup()  # counts only before JAX is imported
 
 # %% [markdown]
-# **One alphabet** for all shapes: B batch, S source length, T target length, D $d_{model}$, H
-# heads, K size of a head ($d_k = d_v$), F $d_{ff}$, V vocabulary, N layers. The function below
-# prints an array's name, its shape in these letters and in numbers, and what it means. It fails if
-# a letter stands for two sizes.
-
-# %% [markdown]
 # Shapes are written in one alphabet: B batch, S source length, T target length, D $d_{model}$,
 # H heads, K size of a head, V vocabulary, N layers. Attention is equation 1,
 #
