@@ -324,6 +324,20 @@ def test_limitations_say_what_the_record_shows(folder):
 
 
 @pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"source": "files", "train": ("my/a.en", "my/a.de")}, "a.en and a.de"),
+        ({"source": "tfds", "tfds_name": "wmt/de-en"}, "wmt/de-en of TensorFlow Datasets"),
+        ({"source": "prepared", "prepared_dir": "data/help"}, "the prepared folder help"),
+    ],
+)
+def test_the_training_text_is_named(folder, changes, expected):
+    run = read_run(folder)
+    config = dataclasses.replace(run.config, data=dataclasses.replace(run.config.data, **changes))
+    assert card.training_text(dataclasses.replace(run, config=config)) == expected
+
+
+@pytest.mark.parametrize(
     ("written", "expected"),
     [
         (wording.power(3.3e18), "3.3 × 10¹⁸"),

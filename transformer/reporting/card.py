@@ -52,6 +52,8 @@ def training_text(run: Run) -> str:
         return f"sentences of the built-in English-German grammar (seed {run.config.seed})"
     if data.source == "tfds":
         return f"{data.tfds_name} of TensorFlow Datasets"
+    if data.source == "prepared":
+        return f"the prepared folder {pathlib.PurePath(data.prepared_dir).name}"
     return " and ".join(pathlib.PurePath(path).name for path in data.train)
 
 
