@@ -12,6 +12,10 @@ PIP := $(PY) -m pip --disable-pip-version-check -qq
 VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
 DEMO := $(VENV)/.installed-$(VERSION)
 DEV := $(DEMO)-dev
+# The tests' programs compile for seconds and run for moments, so LLVM leaves them as they are.
+# What it makes of them otherwise is seen by `make test-reference`, and by a plain pytest.
+QUICK := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+
 BROKEN := $(if $(wildcard $(PY)),,FORCE)
 
 .PHONY: help demo test test-reference test-compile compile-tests lint format notebooks clean FORCE
@@ -25,7 +29,7 @@ demo: $(DEMO) ## train a small model, score it and translate with it, in minutes
 	$(PY) experiments/demo.py
 
 test: lint ## run the linter and the tests
-	$(PY) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+	XLA_FLAGS="$(QUICK) $$XLA_FLAGS" $(PY) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 test-reference: $(DEV) ## compare with PyTorch, Hugging Face's transformers and CTranslate2
 	$(PY) tests/reference/install.py $(REFERENCES)

@@ -26,8 +26,9 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tests_and_scripts_that_are_named_exist(page):
     text = page.read_text()
+    shown = re.findall(r"^# (configs/\w+\.py)$", text, re.M)  # as a file for the reader to write
     for name in re.findall(r"experiments/\w+\.py|configs/\w+\.py|tests/\w+\.py", text):
-        assert (ROOT / name).exists(), name
+        assert name in shown or (ROOT / name).exists(), name
     for path, test in re.findall(r"(tests/[\w/]+\.py)::(\w+)", text):
         assert test in names_of(ROOT / path), (path, test)
 
