@@ -104,7 +104,9 @@ def test_programs_of_one_name_are_told_apart(tmp_path):
         return x
 
     programs = [jax.jit(f).lower(jnp.ones((size, 64))).compile() for size in (3, 2)]
-    with jax.profiler.trace(tmp_path):
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # it would record all that this process is
+    with jax.profiler.trace(tmp_path, profiler_options=options):
         for compiled, size in zip(programs, (3, 2), strict=True):
             jax.block_until_ready(compiled(np.ones((size, 64), np.float32)))
     (path,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
@@ -122,11 +124,11 @@ STATE = TrainState(jnp.zeros((), jnp.int32), {}, (), None)
 def traced(monkeypatch, tmp_path):
     """Runs the loop's part, from `first` to `last`; returns the steps traced and the messages."""
 
-    def run(shapes, breaks, first, num_steps, last=None):
+    def run(shapes, breaks, first, num_steps, last=None, read=lambda _: []):
         calls, messages, step = [], [], first
         monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: calls.append(step))
         monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append(step))
-        monkeypatch.setattr(profiler_lib, "read_events", lambda _: [])
+        monkeypatch.setattr(profiler_lib, "read_events", read)
         monkeypatch.setattr(profiler_lib, "write_timeline", lambda *_: None)
         (tmp_path / "plugins/profile/a").mkdir(parents=True, exist_ok=True)
         (tmp_path / "plugins/profile/a/host.xplane.pb").touch()
@@ -161,3 +163,12 @@ def test_a_run_that_ends_too_early(traced):
     # Stopped within the trace: what there is of it is written.
     calls, messages = traced([8], [100], 0, 50, last=5)
     assert calls == [3, 5] and messages[0].startswith("profile of 2 steps")
+
+
+def test_a_recording_that_cannot_be_read_ends_no_run(traced):
+    def unreadable(_):
+        raise IndexError("index out of range")
+
+    steps, messages = traced([5], [100], 0, 20, read=unreadable)
+    assert len(steps) == 2 and len(messages) == 1
+    assert "host.xplane.pb, of which no table could be made (IndexError: index" in messages[0]

@@ -85,11 +85,18 @@ class Profiler:
         jax.profiler.stop_trace()
         self._done = True
         recording = max(self._folder.glob("plugins/profile/*/*.xplane.pb"))
-        events = read_events(recording)
-        write_timeline(events, self._folder / TIMELINE)
-        layers = table(events, self._steps)
-        if layers:
-            write(self._folder / LAYERS, layers)
+        try:
+            events = read_events(recording)
+            write_timeline(events, self._folder / TIMELINE)
+            layers = table(events, self._steps)
+            if layers:
+                write(self._folder / LAYERS, layers)
+        except Exception as error:  # its format is XLA's, and a run is worth more than its profile
+            self._say(
+                f"profile of {self._steps} steps: {recording}, of which no table could be made "
+                f"({type(error).__name__}: {error}); pip install xprof shows it"
+            )
+            return
         self._say(
             f"profile of {self._steps} steps in {self._folder}: {f'{LAYERS}; ' * bool(layers)}"
             f"{TIMELINE} for ui.perfetto.dev; or pip install xprof, xprof --logdir={self._folder}"
