@@ -92,10 +92,20 @@ def _score(
 ) -> Float[Array, "B T"]:
     """log p(y_t | y_<t, x) of every target token; what stands in padding means nothing."""
     members = model.members if isinstance(model, Ensemble) else [model]
+    inputs = teacher_forced(source, target)
+    return token_log_probs(members, [member(*inputs) for member in members], target)
+
+
+def teacher_forced(
+    source: Int[Array | np.ndarray, "B S"], target: Int[Array | np.ndarray, "B T"]
+) -> tuple[Int[Array | np.ndarray, "B S"], Int[Array, "B S"], Int[Array, "B T"], Int[Array, "B T"]]:
+    """What `Transformer` takes to predict `target` from `source`: ids and segments of both sides.
+
+    The decoder reads BOS and all but the last token.
+    """
     target_in = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
     segments = [(ids != PAD).astype(jnp.int32) for ids in (source, target)]
-    hidden = [member(source, segments[0], target_in, segments[1]) for member in members]
-    return token_log_probs(members, hidden, target)
+    return source, segments[0], target_in, segments[1]
 
 
 def token_log_probs(

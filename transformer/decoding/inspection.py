@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -14,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from transformer import sharding
 from transformer.data.tokenizer import BOS, PAD, Tokenizer
-from transformer.decoding.forced import rounded, token_log_probs
+from transformer.decoding.forced import rounded, teacher_forced, token_log_probs
 from transformer.model.encoder_decoder import Transformer
 from transformer.model.recording import Recording, record
 
@@ -109,11 +108,7 @@ def _inspect(
     target: Int[Array | np.ndarray, "B T"],
 ) -> tuple[Recording, Float[Array, "B T"]]:
     model = nnx.merge(graphdef, params)
-    target_in = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
-    segments = [(ids != PAD).astype(jnp.int32) for ids in (source, target)]
-    hidden, recording = record(
-        Transformer.__call__, model, source, segments[0], target_in, segments[1]
-    )
+    hidden, recording = record(Transformer.__call__, model, *teacher_forced(source, target))
     found = recording, token_log_probs([model], [hidden], target)
     if mesh is None:
         return found

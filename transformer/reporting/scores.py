@@ -55,7 +55,7 @@ def show_samples(run: Run) -> list[Element]:
         return [paragraph("None yet: the run was not validated.")]
     source_language, target_language = run.config.data.languages
     shown = []
-    # Versions before 0.1.0 wrote a sample as one string.
+    # Version 0.1.0 wrote a sample as one string.
     for sample in filter(lambda s: isinstance(s, dict), run.final.get("samples", [])):
         output = sample["translation"] or "(nothing)"
         shown.append(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from transformer.decoding.beam_tree import BeamTree
-from transformer.errors import UserError
+from transformer.visualization.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,14 +31,10 @@ def draw_beam_tree(tree: BeamTree, pieces: Callable[[Sequence[int]], list[str]])
     Raises:
       UserError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("Drawing needs matplotlib: pip install -e .[plots]") from error
     places = _places(tree)
     columns = max(x for x, _ in places) + 1
     rows = tree.nodes[-1].length + 1
-    figure = Figure(figsize=(columns * _COLUMN + 0.6, rows * _ROW + 0.6), layout="constrained")
+    figure = new_figure(columns * _COLUMN + 0.6, rows * _ROW + 0.6)
     axes = figure.subplots()
     best_path = {0, *tree.path(tree.hypotheses[0])} if tree.hypotheses else {0}
     for number, node in enumerate(tree.nodes):
