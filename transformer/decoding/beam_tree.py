@@ -19,6 +19,7 @@ from transformer.config import DecodingConfig
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from transformer.decoding.beam import Penalty, length_penalty
 from transformer.decoding.ensemble import Ensemble, mean_log_probs
+from transformer.decoding.forced import rounded
 
 _SHORTEST = 32  # few lengths are compiled
 
@@ -172,7 +173,7 @@ def explore(
 
 def _pad(rows: list[Sequence[int]], count: int, length: int) -> Int[np.ndarray, "count L"]:
     """`count` rows, their length rounded up to `_SHORTEST`, its double, and so on."""
-    width = max(_SHORTEST, 1 << (length - 1).bit_length())
+    width = max(_SHORTEST, rounded(length))
     array = np.full((count, width), PAD, np.int32)
     for row, ids in enumerate(rows):
         array[row, : len(ids)] = ids
