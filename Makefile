@@ -40,7 +40,7 @@ test-compile: ## compile for TPUs and GPUs that are not there, in .venv-compile
 	$(MAKE) VENV=.venv-compile compile-tests
 
 compile-tests: $(DEV)
-	$(PIP) install --editable '.[dev,compile_tpu,compile_cuda13]'
+	$(PIP) install --editable '.[dev,compile-tpu,compile-cuda13]'
 	$(PY) -m pytest -q -m compile
 
 lint: $(DEV) ## check style and formatting

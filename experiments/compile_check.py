@@ -9,7 +9,7 @@ It says whether the program compiles and fits, what it holds on each device, wha
 computes, and how long a step would probably take: an estimate with its assumptions beside it. The
 batch has config.data.batch_tokens on either side, or --tokens_per_device on each device, in rows
 of --length tokens: by default 64, of packed rows config.data.max_length. It takes what
-`pip install -e .[compile_tpu]` installs, for GPUs compile_cuda13, and compile_cuda12 for p100 and
+`pip install -e .[compile-tpu]` installs, for GPUs compile-cuda13, and compile-cuda12 for p100 and
 v100.
 """
 

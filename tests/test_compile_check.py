@@ -46,7 +46,7 @@ def test_gpu_targets_are_text_of_a_proto():
 
 @pytest.mark.parametrize(
     ("name", "extra"),
-    [("v5e:2x4", "compile_tpu"), ("h100:8", "compile_cuda13"), ("p100:8", "compile_cuda12")],
+    [("v5e:2x4", "compile-tpu"), ("h100:8", "compile-cuda13"), ("p100:8", "compile-cuda12")],
 )
 def test_what_is_missing_is_named(monkeypatch, name, extra):
     monkeypatch.setattr(topology_lib, "_installed", lambda module: False)
@@ -101,7 +101,7 @@ def test_kernels_of_attention_take_what_has_them(monkeypatch):
     monkeypatch.setattr(topology_lib, "_installed", lambda module: False)
     with pytest.raises(UserError, match="v100 is too old for; set it to"):
         check_lib.check(config, find_topology("v100:8"))
-    with pytest.raises(UserError, match=r"pip install -e \.\[compile_cuda13\]"):
+    with pytest.raises(UserError, match=r"pip install -e \.\[compile-cuda13\]"):
         check_lib.check(config, find_topology("h100:8"))
 
 

@@ -95,7 +95,7 @@ def _check_attention(config: Config, topology: Topology) -> None:
                 f'config.model.attention is "fused", which {topology.accelerator.name} is too old '
                 'for; set it to "plain".'
             )
-        need("compile_cuda13", "nvidia.cudnn")
+        need("compile-cuda13", "nvidia.cudnn")
 
 
 class _Case(NamedTuple):

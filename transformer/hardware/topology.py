@@ -69,7 +69,7 @@ def devices_of(topology: Topology) -> list[jax.Device]:
     accelerator = topology.accelerator
     if accelerator.platform == "gpu":
         return _gpus(topology)
-    need("compile_tpu", "libtpu")
+    need("compile-tpu", "libtpu")
     # One process may compile while another one does, and no metadata server is asked in vain.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -94,9 +94,9 @@ def _gpus(topology: Topology) -> list[jax.Device]:
     # CUDA 13 knows no GPU before Turing.
     old = topology.accelerator.gpu.compute_capability < (7, 5)
     if old:
-        need("compile_cuda12", "jax_plugins.xla_cuda12")
+        need("compile-cuda12", "jax_plugins.xla_cuda12")
     elif not _installed("jax_plugins.xla_cuda12"):
-        need("compile_cuda13", "jax_plugins.xla_cuda13")
+        need("compile-cuda13", "jax_plugins.xla_cuda13")
     hosts = max(1, topology.chips // GPUS_PER_HOST)
     found = topologies.get_topology_desc(
         platform="cuda",
