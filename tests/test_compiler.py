@@ -30,9 +30,14 @@ def test_onednn_is_for_bfloat16_and_wide_models(mesh, monkeypatch):
     assert compiler.training_options(HALF, mesh) is None
 
 
+def test_on_gpus_products_of_one_array_stay_separate(mesh, monkeypatch):
+    monkeypatch.setattr(compiler, "platform", lambda _: "gpu")
+    assert compiler.training_options(HALF, mesh) == {"xla_gpu_dot_merger_threshold_mb": 0}
+
+
 def test_onednn_is_not_for_other_machines_nor_for_an_xla_that_crashes(mesh, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "platform", lambda _: "gpu")
+        patch.setattr(compiler, "platform", lambda _: "tpu")
         assert compiler.training_options(HALF, mesh) is None
     with monkeypatch.context() as patch:
         patch.setattr(compiler, "_has_onednn", lambda: False)

@@ -1,5 +1,6 @@
 """Feed-forward, positions, layer normalisation and dropout, by hand-computed numbers."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from transformer.model.layers import (
     LayerNorm,
     Positions,
     Residual,
+    add_bias,
+    kept,
+    relu,
     sinusoidal_halves,
     sinusoidal_positions,
 )
@@ -32,6 +36,32 @@ def test_swish_by_hand():
     layer.w1[...] = layer.w2[...] = jnp.eye(2)
     z = np.array([1.0, -2.0])
     np.testing.assert_allclose(layer(jnp.array([[z]]))[0, 0], z / (1 + np.exp(-z)), rtol=1e-6)
+
+
+def test_the_gradient_of_relu_reads_its_result():
+    x, gradient = jnp.array([-1.0, 0.0, 2.0]), jnp.array([5.0, 6.0, 7.0])
+    y, backward = jax.vjp(relu, x)
+    np.testing.assert_array_equal(y, [0, 0, 2])
+    np.testing.assert_array_equal(backward(gradient)[0], [0, 0, 7])
+    assert [leaf.tolist() for leaf in jax.tree.leaves(backward)] == [y.tolist()]
+
+
+def test_what_is_kept_has_its_own_gradient():
+    value, gradient = jax.value_and_grad(lambda x: kept(x) ** 2)(jnp.asarray(3.0))
+    assert (value, gradient) == (9.0, 6.0)
+
+
+def test_the_gradient_of_a_bias_is_summed_in_float32():
+    x = jnp.ones((3, 1_000, 2), jnp.bfloat16)
+
+    def total(value):
+        y = add_bias(x, nnx.Param(value, logical_axes=("features",)))
+        assert y.dtype == jnp.bfloat16
+        return jnp.sum(y, dtype=jnp.float32)
+
+    gradient = jax.grad(total)(jnp.zeros(2))
+    # bfloat16 knows no number between 2,992 and 3,008, and counts no further than to 256.
+    np.testing.assert_array_equal(gradient, [3_000, 3_000])
 
 
 def test_layer_norm_adds_the_configured_epsilon_to_the_variance():

@@ -44,8 +44,45 @@ def read(parameter: nnx.Param, dtype: DTypeLike) -> Float[Array, "..."]:
 
 
 def add_bias(x: Float[Array, "..."], bias: nnx.Param) -> Float[Array, "..."]:
-    """`x` + `bias`, added in float32: then the bias's gradient is summed over tokens in float32."""
-    return (x + read(bias, jnp.float32)).astype(x.dtype)
+    """`x` + `bias` in the dtype of `x`; the bias's gradient is summed over tokens in float32."""
+    return _add(x, read(bias, jnp.float32))
+
+
+@jax.custom_vjp
+def _add(x: Float[Array, "..."], bias: Float[Array, "..."]) -> Float[Array, "..."]:
+    # Not in float32: GPUs then add within the matrix product.
+    return x + bias.astype(x.dtype)
+
+
+def _add_backward(bias, gradient):
+    leading = tuple(range(gradient.ndim - bias.ndim))
+    return gradient, jnp.sum(gradient, leading, dtype=bias.dtype)
+
+
+_add.defvjp(lambda x, bias: (_add(x, bias), bias), _add_backward)
+
+
+@jax.custom_vjp
+def kept(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x`, worked out once and kept; XLA would rather work it out anew for the gradient."""
+    return jax.lax.optimization_barrier(x)
+
+
+kept.defvjp(lambda x: (kept(x), None), lambda _, gradient: (gradient,))
+
+
+@jax.custom_vjp
+def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """max(0, x); its gradient reads the result, which the next product keeps anyway, and not x."""
+    return kept(jnp.maximum(x, 0))
+
+
+def _relu_forward(x):
+    y = relu(x)
+    return y, y
+
+
+relu.defvjp(_relu_forward, lambda y, gradient: (jnp.where(y > 0, gradient, 0),))
 
 
 def sinusoidal_positions(length: int, d_model: int) -> Float[np.ndarray, "T D"]:
@@ -129,7 +166,7 @@ class FeedForward(nnx.Module):
         self.b1 = parameter(zeros, rngs, (d_ff,), ("mlp",))
         self.w2 = weight(rngs, (d_ff, d_model), ("mlp", "embed"))
         self.b2 = parameter(zeros, rngs, (d_model,), ("features",))
-        self.activation = {"relu": jax.nn.relu, "swish": jax.nn.swish}[config.activation]
+        self.activation = {"relu": relu, "swish": jax.nn.swish}[config.activation]
         self.dropout_rate = config.feed_forward_dropout_rate
         self.dtype = jnp.dtype(config.dtype)
 
@@ -154,9 +191,9 @@ class LayerNorm(nnx.Module):
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         """Zero mean and unit variance over D, then scale and bias."""
         wide = x.astype(jnp.float32)
-        centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        centred = wide - kept(jnp.mean(wide, axis=-1, keepdims=True))
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
+        normal = centred * kept(jax.lax.rsqrt(variance + self.epsilon))
         return (normal * self.scale[...] + self.bias[...]).astype(x.dtype)
 
 
