@@ -12,7 +12,7 @@ import pathlib
 
 from absl import flags
 
-from experiments import cli  # before JAX
+from experiments import cli, environment  # before JAX
 
 import jax  # isort: skip
 
@@ -30,10 +30,11 @@ PROFILE = flags.DEFINE_boolean(
 
 def main() -> None:
     """See the module's docstring."""
-    JOIN()
     if PROFILE.value:
+        environment.profile()
         # Programs in the cache may be of a version of this code that named its layers otherwise.
         jax.config.update("jax_compilation_cache_include_metadata_in_key", True)
+    JOIN()
     train(LOAD_CONFIG(), pathlib.Path(WORKDIR.value), PROFILE.value)
 
 

@@ -65,3 +65,12 @@ def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):
         environment.setup()
         expected = tmp_path / "transformer-jax" / f"compiled-{cores}"
         assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(expected)
+
+
+def test_a_profile_sees_every_kernel_by_its_name(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_something=1")
+    environment.profile()
+    assert os.environ["XLA_FLAGS"] == "--xla_something=1 --xla_gpu_enable_command_buffer="
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=FUSION")
+    environment.profile()
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_enable_command_buffer=FUSION"
