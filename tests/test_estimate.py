@@ -5,6 +5,7 @@ import pytest
 from tests.hlo_text import PROGRAM, lines
 from transformer.hardware.accelerators import ACCELERATORS
 from transformer.hardware.estimate import (
+    CUDNN_ATTENTION_SHARE,
     HOP_SECONDS,
     LINK_SHARE,
     MATRIX_SHARE,
@@ -73,7 +74,7 @@ def test_an_estimate_by_hand():
     h100, pair = ACCELERATORS["h100"], [Place((), 0), Place((), 0)]
     found = estimate(lines(*SCHEDULE), h100, pair)
     moved = (50_000_000 + 1_000_000) * 4
-    copy = moved / (3_352.32e9 * MEMORY_SHARE)
+    copy = moved / (3_352.32e9 * MEMORY_SHARE["gpu"])
     product = 2 * 1_024**3 / (989.4e12 * MATRIX_SHARE["gpu"])
     start = 2 * START_SECONDS["gpu"]
     assert found.memory_seconds == pytest.approx(copy)
@@ -86,6 +87,29 @@ def test_an_estimate_by_hand():
     assert found.flops == 2 * 1_024**3
     total = moved + 3 * 2 * 1_024**2
     assert roofline_seconds(found, h100) == pytest.approx(total / 3_352.32e9)
+
+
+def test_cudnn_attention_takes_longer_than_other_kernels_with_its_traffic():
+    h100, one = ACCELERATORS["h100"], [Place((), 0)]
+    array = "bf16[2,64,16,32]{3,2,1,0}"
+    scores = '"intermediate_tensor_shape":{"dimensions":["2","16","64","64"],"element_type":"BF16"}'
+    attention, other = (
+        estimate(
+            lines(
+                f"%q = {array} parameter(0)",
+                f"%f = {array} custom-call(%q, %q, %q), "
+                f'custom_call_target="{name}", backend_config={{{scores}}}',
+            ),
+            h100,
+            one,
+        )
+        for name in ("__cudnn$fmhaSoftmax", "own")
+    )
+    moved = 4 * 2 * 64 * 16 * 32 * 2
+    assert attention.memory_bytes == other.memory_bytes == moved
+    bandwidth = 3_352.32e9
+    assert attention.memory_seconds == pytest.approx(moved / bandwidth / CUDNN_ATTENTION_SHARE)
+    assert other.memory_seconds == pytest.approx(moved / bandwidth / MEMORY_SHARE["gpu"])
 
 
 def test_what_nothing_hides_is_waited_for():

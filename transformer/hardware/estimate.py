@@ -17,10 +17,14 @@ from transformer.hardware.hlo import Computation, Instruction, Product, Program
 from transformer.hardware.program import Transfer, branches, entry, runs, transfer_of, work_of
 
 MATRIX_SHARE = {"tpu": 0.9, "gpu": 0.7}
-MEMORY_SHARE = 0.85
+MEMORY_SHARE = {"tpu": 0.85, "gpu": 0.75}
+CUDNN_ATTENTION_SHARE = 0.35  # of the memory's bandwidth, seen on an H100 with rows of 64 tokens
 LINK_SHARE = 0.8
 START_SECONDS = {"tpu": 0.5e-6, "gpu": 2e-6}
 HOP_SECONDS = {"tpu": 1e-6, "gpu": 3e-6}
+
+
+_CUDNN = {"tpu": "", "gpu": f", cuDNN's attention {CUDNN_ATTENTION_SHARE:.0%} of the memory's"}
 
 
 class Place(NamedTuple):
@@ -53,7 +57,8 @@ def assumptions(accelerator: Accelerator) -> list[str]:
         "estimate from the compiled program and public peak rates; nothing was run",
         f"matrix products reach {MATRIX_SHARE[kind]:.0%} of the peak after their dimensions are "
         f"padded to multiples of {accelerator.matrix_unit}",
-        f"memory reaches {MEMORY_SHARE:.0%} and links reach {LINK_SHARE:.0%} of their bandwidth",
+        f"memory reaches {MEMORY_SHARE[kind]:.0%} and links reach {LINK_SHARE:.0%} of their "
+        "bandwidth" + _CUDNN[kind],
         "instructions run one after the other, each as long as the slower of its products and its "
         f"memory traffic, and {START_SECONDS[kind] * 1e6:g} microseconds to start",
         "of the traffic what stays on the chip (memory spaces other than 0) is free; arithmetic "
@@ -177,7 +182,7 @@ class _Clock:
         self.program, self.accelerator = program, accelerator
         self.places, self.torus = places, torus
         self.memory_rate = accelerator.memory_bandwidth / accelerator.devices_per_chip
-        self.memory_rate *= MEMORY_SHARE
+        self.memory_rate *= MEMORY_SHARE[accelerator.platform]
         self.total = Estimate()
         self.copies_free = self.links_free = 0.0
         self.ends: dict[str, float] = {}  # of what runs beside, by the name of its start
@@ -239,6 +244,8 @@ class _Clock:
         total.memory_bytes += work.memory_bytes
         total.flops += sum(product.flops for product in work.products) + work.flops
         memory = work.memory_bytes / self.memory_rate
+        if "__cudnn$fmha" in instruction.attributes:
+            memory *= MEMORY_SHARE["gpu"] / CUDNN_ATTENTION_SHARE
         if beside:
             self.copies_free = max(self.copies_free, total.seconds) + memory
             self.ends[name] = self.copies_free
