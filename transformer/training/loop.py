@@ -29,6 +29,7 @@ from transformer.training.step import (
     decoding_params,
     make_init,
     make_train_step,
+    state_template,
 )
 from transformer.training.validation import Validator
 
@@ -93,7 +94,7 @@ def _prepare(
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0, rows)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
     progress = {"data": None, "best_bleu": None, "stale": 0}
-    template = shape_template(jax.eval_shape(init), shardings)
+    template = state_template(init, shardings)
     if not checkpoints.latest_step:
         state = init()
         if checkpoints.latest_step == 0:

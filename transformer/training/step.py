@@ -17,8 +17,14 @@ from transformer.data.batching import Batch
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
 from transformer.model.initial import draw, outline
 from transformer.model.layers import read
-from transformer.sharding import batch_sharding, batch_shards, replicated, tree_shardings
-from transformer.training.compiler import training_options
+from transformer.sharding import (
+    batch_sharding,
+    batch_shards,
+    replicated,
+    shape_template,
+    tree_shardings,
+)
+from transformer.training.compiler import init_options, training_options
 from transformer.training.loss import LossSums, cross_entropy
 from transformer.training.optimizer import learning_rate, make_optimizer
 
@@ -79,7 +85,14 @@ def make_init(config: Config, vocab_size: int, mesh: Mesh) -> tuple[Callable[[],
         ),
         ema=params if config.training.ema_decay else None,
     )
-    return partial(jax.jit(init, out_shardings=shardings), seed), shardings
+    jitted = jax.jit(init, out_shardings=shardings, compiler_options=init_options(mesh))
+    return partial(jitted, seed), shardings
+
+
+def state_template(init: Callable[[], TrainState], shardings: TrainState) -> TrainState:
+    """The shapes of what `make_init` gave, each with its sharding; nothing is compiled."""
+    # jax.eval_shape takes no function with compiler options, which each has only at the top.
+    return shape_template(init.func.eval_shape(*init.args), shardings)
 
 
 def _seed(config: Config) -> np.uint32:
