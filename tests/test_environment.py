@@ -1,5 +1,6 @@
 """What the scripts settle before JAX starts."""
 
+import gc
 import os
 import platform
 import sys
@@ -65,3 +66,10 @@ def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):
         environment.setup()
         expected = tmp_path / "transformer-jax" / f"compiled-{cores}"
         assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(expected)
+
+
+def test_the_garbage_collector_is_seldom_called(monkeypatch):
+    seen = []
+    monkeypatch.setattr(gc, "set_threshold", seen.append)
+    environment.setup()
+    assert seen and seen[0] > 10 * 700  # Python's own
