@@ -49,7 +49,7 @@ from transformer.model.flops import training_flops
 from transformer.sharding import make_mesh, platform, put_batch
 from transformer.training.compiler import training_options
 from transformer.training.load import load
-from transformer.training.prepare import prepare_data, row_multiple
+from transformer.training.prepare import prepare_data, prepare_start, row_multiple
 from transformer.training.step import abstract_model, make_init, make_train_step
 
 
@@ -114,11 +114,12 @@ def _say(text: str) -> None:
 def _training(config: Config) -> tuple[dict[str, Any], Round]:
     """Takes --steps steps a round, of the batches that training itself would take."""
     mesh = make_mesh(config.mesh)
-    data, tokenizer = prepare_data(config, None, row_multiple(config, mesh), _say)
-    init, shardings = make_init(config, tokenizer.vocab_size, mesh)
+    rows = row_multiple(config, mesh)
+    data, tokenizer, init, shardings = prepare_start(config, None, mesh, rows, _say)
     train_step = make_train_step(config, tokenizer.vocab_size, mesh, shardings)
     started = time.time()
-    state = jax.block_until_ready(init())
+    with jax.set_mesh(mesh):
+        state = jax.block_until_ready(init())
     prepared = {"init_seconds": _since(started)}
 
     def train(batches: Iterable[Batch]) -> Work:

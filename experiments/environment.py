@@ -1,5 +1,6 @@
 """What must be settled before JAX starts, so that a plain command is fast and quiet."""
 
+import gc
 import os
 import pathlib
 import platform
@@ -26,6 +27,9 @@ def setup() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no information from the C++ libraries
     logging.set_verbosity(logging.ERROR)  # nor Orbax's notes on what was asked of it
+    # Imports and traced programs are hundreds of thousands of objects that stay: at Python's own
+    # threshold of 700 the collector goes over them all the time.
+    gc.set_threshold(20_000)
     # What was compiled once is read back by the next process, a resumed run's for example. XLA
     # lays a program out for the cores it sees, and JAX's key to the cache does not count them: a
     # program from a single core would stay on one.

@@ -12,8 +12,8 @@ from tests.test_step import config_with, example_batch  # noqa: E402
 from transformer.config import MeshConfig  # noqa: E402
 from transformer.hardware.hlo import parse  # noqa: E402
 from transformer.hardware.program import collectives, runs, work_of  # noqa: E402
-from transformer.sharding import make_mesh, put_batch, shape_template  # noqa: E402
-from transformer.training.step import make_init, make_train_step  # noqa: E402
+from transformer.sharding import make_mesh, put_batch  # noqa: E402
+from transformer.training.step import make_init, make_train_step, state_template  # noqa: E402
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     config = config_with(model={"dropout_rate": 0.2})
     init, shardings = make_init(config, VOCAB_SIZE, mesh)
     train_step = make_train_step(config, VOCAB_SIZE, mesh, shardings)
-    state = shape_template(jax.eval_shape(init), shardings)
+    state = state_template(init, shardings)
     batch = put_batch(mesh, example_batch(rows=16))
     with jax.set_mesh(mesh):
         compiled = train_step.func.lower(*train_step.args, state, batch).compile()

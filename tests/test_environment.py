@@ -1,5 +1,6 @@
 """What the scripts settle before JAX starts."""
 
+import gc
 import os
 import platform
 import sys
@@ -74,3 +75,10 @@ def test_a_profile_sees_every_kernel_by_its_name(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=FUSION")
     environment.profile()
     assert os.environ["XLA_FLAGS"] == "--xla_gpu_enable_command_buffer=FUSION"
+
+
+def test_the_garbage_collector_is_seldom_called(monkeypatch):
+    seen = []
+    monkeypatch.setattr(gc, "set_threshold", seen.append)
+    environment.setup()
+    assert seen and seen[0] > 10 * 700  # Python's own

@@ -19,7 +19,7 @@ from transformer.data.batching import Batch, Shape
 from transformer.sharding import make_mesh
 from transformer.training import profiler as profiler_lib
 from transformer.training.profiler import Profiler
-from transformer.training.step import TrainState, make_init, make_train_step
+from transformer.training.step import TrainState, make_init, make_train_step, state_template
 from transformer.training.trace import layer_of, table, write_timeline
 from transformer.training.xplane import Event, read_events
 
@@ -30,7 +30,7 @@ def test_compiled_programs_know_their_layers():
     config = config_with(model={"dropout_rate": 0.1}, ema_decay=0.9)
     init, shardings = make_init(config, VOCAB_SIZE, mesh)
     step = make_train_step(config, VOCAB_SIZE, mesh, shardings)
-    lowered = step.func.lower(*step.args, jax.eval_shape(init), example_batch())
+    lowered = step.func.lower(*step.args, state_template(init, shardings), example_batch())
     found = {
         layer_of(name) for name in re.findall(r'op_name="([^"]*)"', lowered.compile().as_text())
     }

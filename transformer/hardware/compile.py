@@ -15,8 +15,14 @@ from transformer.decoding.decode import jit_decode, room
 from transformer.decoding.line_batches import QUEUE, cut_lines
 from transformer.errors import UserError
 from transformer.model.encoder_decoder import split
-from transformer.sharding import batch_sharding, batch_shards, shape_template
-from transformer.training.step import TrainState, abstract_model, make_init, make_train_step
+from transformer.sharding import batch_sharding, batch_shards
+from transformer.training.step import (
+    TrainState,
+    abstract_model,
+    make_init,
+    make_train_step,
+    state_template,
+)
 
 
 class BatchShape(NamedTuple):
@@ -143,7 +149,7 @@ def bytes_on_device(arrays: Any) -> int:
 
 def _abstract_state(config: Config, mesh: Mesh) -> tuple[TrainState, Any]:
     init, shardings = make_init(config, config.data.vocab_size, mesh)
-    return shape_template(jax.eval_shape(init), shardings), shardings
+    return state_template(init, shardings), shardings
 
 
 def _bytes(number: str, unit: str) -> int:

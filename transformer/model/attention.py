@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
 from transformer.model.fused_attention import cudnn_attention, splash_attention
+from transformer.model.initial import Rngs
 from transformer.model.layers import add_bias, parameter, read, weight
 from transformer.model.visibility import Visibility
 from transformer.sharding import platform
@@ -106,7 +107,7 @@ class MultiHeadAttention(nnx.Module):
     The projections have no bias, as in the paper's formulas, unless the config asks for one.
     """
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: Rngs):
         d_model, heads, d_k, d_v = config.d_model, config.num_heads, config.d_k, config.d_v
         into_heads = {"in_axis": 0, "out_axis": (1, 2)}
         axes = ("embed", "heads", "head_dim")

@@ -21,6 +21,7 @@ from transformer.model.attention import (
     MultiHeadAttention,
 )
 from transformer.model.dropout import Seed, dropout, make_seeds, split_seed
+from transformer.model.initial import Rngs
 from transformer.model.layers import (
     Embedding,
     FeedForward,
@@ -37,7 +38,7 @@ from transformer.sharding import constrain
 class EncoderLayer(nnx.Module):
     """The left grey box of Figure 1."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: Rngs):
         self.self_attention = MultiHeadAttention(config, rngs)
         self.self_attention_residual = Residual(config, rngs)
         self.feed_forward = FeedForward(config, rngs)
@@ -63,7 +64,7 @@ class EncoderLayer(nnx.Module):
 class DecoderLayer(nnx.Module):
     """The right grey box of Figure 1."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: Rngs):
         self.self_attention = MultiHeadAttention(config, rngs)
         self.self_attention_residual = Residual(config, rngs)
         self.cross_attention = MultiHeadAttention(config, rngs)
@@ -139,7 +140,7 @@ class DecodingCache(NamedTuple):
 class Transformer(nnx.Module):
     """Encoder, decoder, embeddings and the pre-softmax layer."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, vocab_size: int, rngs: Rngs):
         self.config = config
         self.vocab_size = vocab_size
         # One module for each matrix there is: shared ones are read through source_embedding and

@@ -1,6 +1,6 @@
 """The parts of Figure 1 other than attention: embedding, positions, feed-forward, residual."""
 
-from collections.abc import Callable
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,12 @@ from jaxtyping import Array, Float, Int
 
 from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
+from transformer.model.initial import Initializer, Rngs
 from transformer.sharding import constrain, gather_fsdp
 
 
 def weight(
-    rngs: nnx.Rngs,
+    rngs: Rngs,
     shape: tuple[int, ...],
     logical_axes: tuple[str, ...],
     in_axis: int | tuple[int, ...] = 0,
@@ -25,17 +26,25 @@ def weight(
 
     The paper does not say how its weights start; this is tensor2tensor's initialiser.
     """
-    init = nnx.initializers.variance_scaling(
+    return parameter(_glorot_uniform(in_axis, out_axis), rngs, shape, logical_axes)
+
+
+@functools.cache  # equal ones are one, for `transformer.model.initial` to find them
+def _glorot_uniform(in_axis: int | tuple[int, ...], out_axis: int | tuple[int, ...]) -> Initializer:
+    return nnx.initializers.variance_scaling(
         1.0, "fan_avg", "uniform", in_axis=in_axis, out_axis=out_axis
     )
-    return parameter(init, rngs, shape, logical_axes)
 
 
 def parameter(
-    init: Callable, rngs: nnx.Rngs, shape: tuple[int, ...], logical_axes: tuple[str, ...]
+    init: Initializer, rngs: Rngs, shape: tuple[int, ...], logical_axes: tuple[str, ...]
 ) -> nnx.Param:
     """A float32 parameter that carries the names which `transformer.sharding` maps to the mesh."""
-    return nnx.Param(init(rngs.params(), shape, jnp.float32), logical_axes=logical_axes)
+    if isinstance(rngs, nnx.Rngs):
+        value = init(rngs.params(), shape, jnp.float32)
+    else:
+        value = rngs(init, shape)
+    return nnx.Param(value, logical_axes=logical_axes)
 
 
 def read(parameter: nnx.Param, dtype: DTypeLike) -> Float[Array, "..."]:
@@ -111,7 +120,7 @@ def sinusoidal_halves(length: int, d_model: int) -> Float[np.ndarray, "T D"]:
 class Positions(nnx.Module):
     """Sinusoids (section 3.5) or a learned table (row E of Table 3)."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: Rngs):
         self.d_model = config.d_model
         self.halves = config.positions == "sinusoidal_halves"
         init = nnx.initializers.normal(config.d_model**-0.5)
@@ -136,7 +145,7 @@ class Positions(nnx.Module):
 class Embedding(nnx.Module):
     """Section 3.4: a V x D matrix that embeds tokens, scaled by sqrt(d_model), and gives logits."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, vocab_size: int, rngs: Rngs):
         init = nnx.initializers.normal(config.d_model**-0.5)
         self.matrix = parameter(init, rngs, (vocab_size, config.d_model), ("vocab", "embed"))
         self.dtype = jnp.dtype(config.dtype)
@@ -159,7 +168,7 @@ class Embedding(nnx.Module):
 class FeedForward(nnx.Module):
     """Equation 2: FFN(x) = max(0, x W1 + b1) W2 + b2; or swish(z) = z sigmoid(z) for the max."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: Rngs):
         zeros = nnx.initializers.zeros_init()
         d_model, d_ff = config.d_model, config.d_ff
         self.w1 = weight(rngs, (d_model, d_ff), ("embed", "mlp"))
@@ -182,7 +191,7 @@ class FeedForward(nnx.Module):
 class LayerNorm(nnx.Module):
     """Layer normalisation (Ba et al. 2016) over D, in float32, with scale and bias."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: Rngs):
         shape = (config.d_model,)
         self.scale = parameter(nnx.initializers.ones_init(), rngs, shape, ("features",))
         self.bias = parameter(nnx.initializers.zeros_init(), rngs, shape, ("features",))
@@ -204,7 +213,7 @@ class Residual(nnx.Module):
     Pre-norm: x + Dropout(Sublayer(LayerNorm(x))).
     """
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: Rngs):
         self.norm = LayerNorm(config, rngs)
         self.post = config.norm == "post"
         self.dropout_rate = config.dropout_rate

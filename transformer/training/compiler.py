@@ -38,6 +38,11 @@ def training_options(config: ModelConfig, mesh: Mesh) -> dict[str, Any] | None:
     return _ONEDNN if wanted and able else None
 
 
+def init_options(mesh: Mesh) -> dict[str, Any] | None:
+    """For `jax.jit` of the initial weights, a program that runs once: compiled in half the time."""
+    return {"xla_backend_optimization_level": 1} if platform(mesh) == "cpu" else None
+
+
 def _has_onednn() -> bool:
     """XLA is built with it for Linux on x86-64 alone."""
     return (host.system(), host.machine()) == ("Linux", "x86_64")

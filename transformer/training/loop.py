@@ -20,15 +20,15 @@ from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import Checkpoints, read_weights, saved_steps
 from transformer.training.meter import Meter
 from transformer.training.metrics import MetricsLog, Progress, say_line
-from transformer.training.prepare import prepare_data, prepare_validation, row_multiple
+from transformer.training.prepare import prepare_start, prepare_validation, row_multiple
 from transformer.training.profiler import Profiler
 from transformer.training.signals import StopRequest
 from transformer.training.step import (
     StepMetrics,
     TrainState,
     decoding_params,
-    make_init,
     make_train_step,
+    state_template,
 )
 from transformer.training.validation import Validator
 
@@ -85,15 +85,15 @@ def _prepare(
     """Data, model and state: new ones, or the ones that `workdir` holds."""
     stored = workdir_lib.stored_vocabulary(workdir, config.data.vocab_path)
     rows = row_multiple(config, mesh, workdir_lib.stored_row_multiple(workdir))
-    data, tokenizer = prepare_data(config, stored, rows, say)
-    init, shardings = make_init(config, tokenizer.vocab_size, mesh)
+    new = not any(saved_steps(workdir))  # step 0 is an import's
+    data, tokenizer, init, shardings = prepare_start(config, stored, mesh, rows, say, new)
     validate = prepare_validation(config, mesh, tokenizer, shardings, say)
     # From here on nothing can be wrong with config or data: the folder is made.
     workdir_lib.claim(workdir, config, tokenizer)
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0, rows)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
     progress = {"data": None, "best_bleu": None, "stale": 0}
-    template = shape_template(jax.eval_shape(init), shardings)
+    template = state_template(init, shardings)
     if not checkpoints.latest_step:
         state = init()
         if checkpoints.latest_step == 0:

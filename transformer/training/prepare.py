@@ -3,7 +3,9 @@
 import functools
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import jax
 from jax.sharding import AbstractMesh, Mesh
 
 from transformer import hosts
@@ -17,11 +19,11 @@ from transformer.data.pipeline import (
     build_train_data,
     plan_train_data,
 )
-from transformer.data.prepared import open_prepared
+from transformer.data.prepared import PreparedPairs, open_prepared
 from transformer.data.tokenizer import Tokenizer, train_tokenizer
 from transformer.errors import UserError
 from transformer.sharding import batch_shards, row_blocks
-from transformer.training.step import TrainState, make_eval_step
+from transformer.training.step import TrainState, make_eval_step, make_init
 from transformer.training.validation import Validator
 
 Say = Callable[[str], None]
@@ -41,20 +43,58 @@ def prepare_data(
       UserError: see `load_corpus`, `open_prepared`, `train_tokenizer`, `plan_train_data`; or the
         hosts do not have the same text.
     """
+    text, tokenizer = _vocabulary(config, tokenizer, say)
+    return _plan(config, text, tokenizer, rows, say), tokenizer
+
+
+def prepare_start(
+    config: Config, tokenizer: Tokenizer | None, mesh: Mesh, rows: int, say: Say, new: bool = True
+) -> tuple[TrainData, Tokenizer, Callable[[], TrainState], TrainState]:
+    """`prepare_data` and `make_init`, whose program is compiled while the text is encoded.
+
+    With `mesh` in force the first call finds it compiled. A run that goes on has no use for it,
+    and is not `new`.
+    """
+    text, tokenizer = _vocabulary(config, tokenizer, say)
+    init, shardings = make_init(config, tokenizer.vocab_size, mesh)
+
+    def compile_init() -> None:
+        with jax.set_mesh(mesh):  # each thread has its own
+            init.func.lower(*init.args).compile()
+
+    with ThreadPoolExecutor(1) as background:
+        compiling = background.submit(compile_init) if new else None
+        data = _plan(config, text, tokenizer, rows, say)
+        if compiling:
+            compiling.result()  # or its error
+    return data, tokenizer, init, shardings
+
+
+def _vocabulary(
+    config: Config, tokenizer: Tokenizer | None, say: Say
+) -> tuple[Corpus | PreparedPairs, Tokenizer]:
+    """The training text, as it is or as ids on disk, and the vocabulary."""
     if config.data.source == "prepared":
-        pairs, tokenizer = open_prepared(config.data, tokenizer)
-        data = plan_train_data(config.data, pairs, config.seed, rows)
+        return open_prepared(config.data, tokenizer)
+    corpus = load_corpus(config.data, "train", config.seed)
+    return corpus, tokenizer or _tokenizer(config, corpus, say)
+
+
+def _plan(
+    config: Config, text: Corpus | PreparedPairs, tokenizer: Tokenizer, rows: int, say: Say
+) -> TrainData:
+    """The batches of the training text."""
+    if isinstance(text, PreparedPairs):
+        data = plan_train_data(config.data, text, config.seed, rows)
     else:
-        corpus = load_corpus(config.data, "train", config.seed)
-        tokenizer = tokenizer or _tokenizer(config, corpus, say)
-        data = build_train_data(config.data, tokenizer, corpus, config.seed, rows)
+        data = build_train_data(config.data, tokenizer, text, config.seed, rows)
     _same_data("training", data, tokenizer)
     say(_summary("train", data))
     say(
         f"batches: {len(data.shapes)} shapes, {data.steps_per_epoch} steps an epoch, "
         f"padding {data.padding.share:.1%}"
     )
-    return data, tokenizer
+    return data
 
 
 def _tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:

@@ -15,9 +15,16 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from transformer.config import Config, ModelConfig
 from transformer.data.batching import Batch
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
+from transformer.model.initial import draw, outline
 from transformer.model.layers import read
-from transformer.sharding import batch_sharding, batch_shards, replicated, tree_shardings
-from transformer.training.compiler import training_options
+from transformer.sharding import (
+    batch_sharding,
+    batch_shards,
+    replicated,
+    shape_template,
+    tree_shardings,
+)
+from transformer.training.compiler import init_options, training_options
 from transformer.training.loss import LossSums, cross_entropy
 from transformer.training.optimizer import learning_rate, make_optimizer
 
@@ -44,7 +51,7 @@ class StepMetrics(NamedTuple):
 
 def abstract_model(config: ModelConfig, vocab_size: int) -> Transformer:
     """The model without its numbers: structure, shapes and axis names."""
-    return nnx.eval_shape(lambda: Transformer(config, vocab_size, nnx.Rngs(0)))
+    return outline(partial(Transformer, config, vocab_size))
 
 
 def decoding_params(state: TrainState) -> dict[str, Any]:
@@ -58,7 +65,7 @@ def make_init(config: Config, vocab_size: int, mesh: Mesh) -> tuple[Callable[[],
     seed = _seed(config)
 
     def init(seed: UInt32[Array, ""]) -> TrainState:
-        model = Transformer(config.model, vocab_size, nnx.Rngs(jax.random.key(seed)))
+        model = draw(partial(Transformer, config.model, vocab_size), jax.random.key(seed))
         params = split(model)[1]
         ema = jax.tree.map(jnp.copy, params) if config.training.ema_decay else None
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)
@@ -78,7 +85,14 @@ def make_init(config: Config, vocab_size: int, mesh: Mesh) -> tuple[Callable[[],
         ),
         ema=params if config.training.ema_decay else None,
     )
-    return partial(jax.jit(init, out_shardings=shardings), seed), shardings
+    jitted = jax.jit(init, out_shardings=shardings, compiler_options=init_options(mesh))
+    return partial(jitted, seed), shardings
+
+
+def state_template(init: Callable[[], TrainState], shardings: TrainState) -> TrainState:
+    """The shapes of what `make_init` gave, each with its sharding; nothing is compiled."""
+    # jax.eval_shape takes no function with compiler options, which each has only at the top.
+    return shape_template(init.func.eval_shape(*init.args), shardings)
 
 
 def _seed(config: Config) -> np.uint32:
