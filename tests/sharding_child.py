@@ -132,7 +132,7 @@ def search(config: Config, vocab_size: int, mesh: jax.sharding.Mesh, params):
         for _ in range(50)
     ]
     decoding = dataclasses.replace(
-        config.decoding, beam_size=BEAM, max_extra_length=4, batch_tokens=8 * BEAM * 20
+        config.decoding, beam_size=BEAM, max_extra_length=12, batch_tokens=8 * BEAM * 28
     )
     translator = Translator(graphdef, Numbers(), decoding, 16, mesh)
     translator._decode = recorded = Recorded(translator._decode)

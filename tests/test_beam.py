@@ -179,55 +179,55 @@ def test_each_penalty_ranks_by_its_own_scores():
         assert expected == sorted(expected, reverse=True)
 
 
+def lost_after(steps: int):
+    """Of `History`'s cache, whose record begins with BOS and has no PAD in between."""
+    return lambda cache: (cache["record"][:, 0] > 0).sum(axis=-1) >= steps
+
+
 @pytest.mark.parametrize(("leave", "steps"), [(0, 5), (3, 12), (6, 12)])
 def test_a_search_that_leaves_sentences_changes_no_other(leave, steps):
-    """It leaves some, of which `done` is False, after `steps` or when few enough are left."""
+    """Some are not done: those that are lost after so many steps, or when few enough are left."""
     model, sentences = History(seed=3), range(8)
-    options = {"batch_size": 8, "beam_size": 3}
+    options = {"batch_size": 8, "beam_size": 3, "max_length": 20}
     cache = model.cache(sentences, 3)
-    whole = search(model.step, cache, max_length=20, **options)
-    limits = [20] * 8  # beyond `max_length`: they count for the penalty of what is still to come
-    part, done = search_and_done(
-        model.step, cache, max_length=steps, limits=limits, leave=leave, **options
-    )
+    whole = search(model.step, cache, **options)
+    part, done = search_and_done(model.step, cache, leave=leave, lost=lost_after(steps), **options)
     assert 0 < (~done).sum() <= (leave or 8)
     for sentence in np.flatnonzero(done):
         assert sequence(part, sentence) == sequence(whole, sentence)
         np.testing.assert_allclose(part.scores[sentence], whole.scores[sentence], rtol=1e-6)
 
 
-@pytest.mark.parametrize("slots", [1, 5, 20])
-@pytest.mark.parametrize("leave", [None, 2])
+@pytest.mark.parametrize("slots", [1, 5, 20, 40])
+@pytest.mark.parametrize("leave", [0, 2])
 def test_sentences_that_wait_for_a_slot_are_searched_as_all_others(slots, leave):
-    """40 sentences, and four rows of padding; with `leave` some are given up after 9 steps."""
+    """40 sentences, and four rows of padding; with `leave` some are also lost after 9 steps."""
     model, sentences = History(seed=3), np.arange(44) * 7 % 211
     limits = [3 + n % 17 for n in range(40)] + [0] * 4
     options = {"beam_size": 3, "num_return": 2, "prefixes": jnp.asarray([[A], [PAD]] * 22)}
+    options |= {"limits": limits, "max_length": 20}
     cache = model.cache(sentences, 3)
-    whole = search(model.step, cache, batch_size=44, limits=limits, max_length=20, **options)
+    whole = search(model.step, cache, batch_size=44, **options)
 
-    def admit(cache, fresh, numbers):
-        record = jnp.where(fresh[:, None, None], 0, cache["record"])
+    def admit(cache, rows, numbers):
         new = jnp.asarray(sentences)[numbers][:, None]
-        return {"record": record, "sentence": jnp.broadcast_to(new, cache["sentence"].shape)}
+        return {
+            "record": cache["record"].at[rows].set(0, mode="drop"),
+            "sentence": cache["sentence"].at[rows].set(new, mode="drop"),
+        }
 
     found, done = search_and_done(
         model.step,
         jax.tree.map(lambda leaf: leaf[:slots], cache),
         admit=admit,
         batch_size=slots,
-        limits=limits,
-        max_length=20 if leave is None else 9,
         leave=leave,
+        lost=lost_after(9) if leave else None,
         **options,
     )
-    assert done.all() if leave is None else 20 < done.sum() < 44
+    assert 20 < done.sum() < 44 if leave else done.all()
     for leaf, expected in zip(found, whole, strict=True):
-        leaf, expected = leaf[done, :2], expected[done, :2]
-        if leaf.ndim == 3:
-            assert not expected[:, :, leaf.shape[2] :].any()
-            expected = expected[:, :, : leaf.shape[2]]
-        np.testing.assert_array_equal(leaf, expected)
+        np.testing.assert_array_equal(leaf[done, :2], expected[done, :2])
 
 
 def test_log_probs_of_tokens():

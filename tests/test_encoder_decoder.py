@@ -11,6 +11,7 @@ from flax import nnx
 from configs import base, big
 from tests.helpers import VOCAB_SIZE, logits, make_model, random_ids, segments
 from transformer.config import from_dict
+from transformer.model.decoding_cache import RECENT
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
 from transformer.sharding import RULES
 
@@ -110,24 +111,53 @@ def test_cached_steps_equal_teacher_forcing(switches):
         np.testing.assert_allclose(found, reference[:, :, position], atol=1e-5)
 
 
-def test_a_hypothesis_goes_on_from_another_ones_past(model):
-    """Steps with the hypotheses reordered in between, against teacher forcing of what they are."""
-    source, beams, steps = random_ids(1, 2, 5), 3, 5
-    ones, random = jnp.ones_like(source), np.random.default_rng(0)
+@pytest.mark.parametrize(("batch", "room"), [(2, None), (3, 34), (17, 34)])
+def test_a_hypothesis_goes_on_from_another_ones_past(model, batch, room):
+    """Steps with the hypotheses reordered in between, against teacher forcing of what they are.
+
+    With `room` every place is written more than once, of which later steps must see nothing.
+    """
+    beams, steps = 3, 20
+    source, random = random_ids(1, batch, 5), np.random.default_rng(0)
+    ones = jnp.ones_like(source)
     context = model.decoding_context(model.encode(source, ones), ones)
-    cache = model.empty_cache(2, beams, steps + 2)
-    past = np.zeros((2, beams, 0), np.int32)
+    cache = model.empty_cache(batch, beams, steps + 2, room)
+    wide = [jnp.repeat(x, beams, 0) for x in (source, ones)]
+    past = np.zeros((batch, beams, steps), np.int32)
+    step = nnx.jit(lambda model, *arguments: model.decode_step(*arguments))
     for position in range(steps):
-        tokens = random.integers(4, VOCAB_SIZE, (2, beams))
-        past = np.concatenate([past, tokens[:, :, None]], axis=2)
-        found, cache = model.decode_step(jnp.asarray(tokens), jnp.full(2, position), cache, context)
-        rows = past.reshape(2 * beams, -1)
-        wide = [jnp.repeat(x, beams, 0) for x in (source, ones)]
-        expected = logits(model, *wide, jnp.asarray(rows), jnp.ones(rows.shape, jnp.int32))[:, -1]
-        np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-5)
-        parents = random.integers(0, beams, (2, beams))
+        past[:, :, position] = random.integers(4, VOCAB_SIZE, (batch, beams))
+        tokens, positions = jnp.asarray(past[:, :, position]), jnp.full(batch, position)
+        found, cache = step(model, tokens, positions, cache, context)
+        rows = past.reshape(batch * beams, -1)
+        expected = logits(model, *wide, jnp.asarray(rows), jnp.ones(rows.shape, jnp.int32))
+        expected = expected[:, position].reshape(found.shape)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        parents = random.integers(0, beams, (batch, beams))
         past = np.take_along_axis(past, parents[:, :, None], axis=1)
         cache = model.reorder(cache, jnp.asarray(parents))
+    assert not model.lost(cache).any()
+    places = cache.layers[0].keys.shape[-1]
+    assert places == (beams * (steps + 2) if room is None else room + beams * RECENT)
+
+
+def test_a_sentence_that_needs_more_room_than_there_is_says_so(model):
+    """Of two sentences the first one's hypotheses stay apart, the other's are one all the time."""
+    beams, room = 3, 20
+    source = random_ids(1, 2, 5)
+    ones = jnp.ones_like(source)
+    context = model.decoding_context(model.encode(source, ones), ones)
+    cache, lost = model.empty_cache(2, beams, 40, room), []
+    step = nnx.jit(lambda model, *arguments: model.decode_step(*arguments))
+    for position in range(2 * RECENT + 2):
+        tokens = random_ids(position, 2, beams)
+        _, cache = step(model, tokens, jnp.full(2, position), cache, context)
+        cache = model.reorder(cache, jnp.array([[0, 1, 2], [1, 1, 1]]))
+        lost.append(model.lost(cache).tolist())
+    # Before step 8 the first sentence has 24 places of its own.
+    assert lost == [[False, False]] * RECENT + [[True, False]] * (RECENT + 2)
+    assert model.lost(model.forget(cache, jnp.array([0]))).tolist() == [False, False]
+    assert model.lost(model.forget(cache, jnp.array([2]))).tolist() == [True, False]
 
 
 def test_packed_rows_equal_rows_of_their_own(model):

@@ -71,7 +71,7 @@ class Fake(nnx.Module):
     def decoding_context(self, memory, source_segments):
         return memory
 
-    def empty_cache(self, batch_size, beam_size, max_length):
+    def empty_cache(self, batch_size, beam_size, max_length, room=None):
         return jnp.zeros((batch_size, beam_size), jnp.int32)
 
     def decode_step(self, tokens, positions, cache, context):
@@ -85,6 +85,9 @@ class Fake(nnx.Module):
 
     def forget(self, cache, rows):
         return cache
+
+    def lost(self, cache):
+        return jnp.zeros(len(cache), bool)
 
 
 def fake(**options):
@@ -132,32 +135,45 @@ def test_a_line_has_the_same_translation_whatever_it_is_decoded_with(decoding):
     assert len({t.text for t in apart}) > 10
 
 
-def test_lines_that_take_long_begin_once_more(monkeypatch):
-    monkeypatch.setattr("transformer.decoding.decode._HURRY_EXTRA", 1)
-    monkeypatch.setattr("transformer.decoding.decode._HURRY_LEAVES", 2)
-    params, lines = fake()[1], random_lines(40, seed=1)
-    calls, progress = [], []
+@pytest.mark.parametrize("room", [-4, -9])
+def test_lines_that_are_left_or_lost_begin_once_more(monkeypatch, room):
+    """First by their lengths, then all in one shape, then with room for all their past.
 
-    def translate(decoding):
-        translator = Translator(fake()[0], Words(), decoding, MAX_LENGTH)
+    Where most are lost the second time would be in vain.
+    """
+    model = Transformer(small_model(num_layers=1), VOCAB_SIZE, nnx.Rngs(0))
+    graphdef, params = split(model)
+    params = jax.tree.map(lambda leaf: 3 * leaf, params)  # less alike
+    lines, calls, progress = random_lines(60, seed=1), [], []
+
+    def translate():
+        translator = Translator(graphdef, Words(), BEAM, MAX_LENGTH)
         decode = translator._decode
 
-        def counted(params, source, *arguments, hurry, **options):
-            calls.append((source.shape, hurry))
-            return decode(params, source, *arguments, hurry=hurry, **options)
+        def counted(params, source, *arguments, **options):
+            calls.append((source.shape, options["leave"], options["whole"]))
+            return decode(params, source, *arguments, **options)
 
         translator._decode = counted
         return translator.translate(params, lines, nbest=2, progress=progress.append)
 
-    together = translate(dataclasses.replace(BEAM, batch_tokens=100_000))
-    assert [hurry for _, hurry in calls] == [False]  # too few lines for several shapes
+    monkeypatch.setattr("transformer.decoding.translate._FEW", 100)
+    together = translate()
+    assert not any(leave for _, leave, _ in calls)  # too few lines for several shapes
     calls.clear()
     progress.clear()
     monkeypatch.setattr("transformer.decoding.translate._FEW", 4)
-    apart = translate(dataclasses.replace(BEAM, batch_tokens=400))
-    late = [shape for shape, hurry in calls if not hurry]
-    assert late and len(set(late)) == 1 and len(late) < len(calls)
-    assert progress == sorted(progress) and progress[-1] == 40
+    monkeypatch.setattr("transformer.decoding.decode._LEAVES", 2)
+    monkeypatch.setattr("transformer.decoding.decode._ROOM", room)
+    monkeypatch.setattr("transformer.decoding.decode._BRANCHES", 1)
+    apart = translate()
+    by_length, one_shape, whole = kinds = (True, False), (False, False), (False, True)
+    found = [tuple(kind) for _, *kind in calls]
+    assert found == sorted(found, key=kinds.index)
+    assert set(found) == ({by_length, one_shape, whole} if room == -4 else {by_length, whole})
+    for kind in (one_shape, whole):
+        assert len({call[0] for call in calls if call[1:] == kind}) <= 1
+    assert progress == sorted(progress) and progress[-1] == 60
     assert [t.ids for t in apart] == [t.ids for t in together]
 
 

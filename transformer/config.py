@@ -102,7 +102,7 @@ class DecodingConfig:
     beam_size: int  # 1 is greedy search
     alpha: float  # exponent of the length penalty
     max_extra_length: int  # the output has at most the input's length plus this
-    batch_tokens: int  # of live hypotheses: rows x beam x length
+    batch_tokens: int  # places for keys and values, of all sentences decoded at a time
     temperature: float
     top_k: int  # 0: all
     top_p: float  # 1: all

@@ -52,6 +52,7 @@ class _Slots(NamedTuple):
     limit: Int[Array, "B"]  # of its length
     position: Int[Array, "B"]  # int32, steps taken
     done: Bool[Array, "B"]
+    lost: Bool[Array, "B"]  # given up, and not done
     live: _Paths
     live_log_probs: Float[Array, "B W"]  # best first; -inf: no such beam
     finished: Hypotheses  # the W best so far that end in EOS, best first; L columns
@@ -94,7 +95,8 @@ def beam_search(
     forbidden_ids: Sequence[int] = (),
     prefixes: Int[Array, "N P"] | None = None,
     num_return: int = 1,
-    leave: int | None = None,
+    leave: int = 0,
+    lost: Callable[[Cache], Bool[Array, "B"]] | None = None,
 ) -> tuple[Hypotheses, Bool[Array, "N"]]:
     """The best outputs by log probability divided by `length_penalty`, best first.
 
@@ -129,16 +131,16 @@ def beam_search(
       prefixes: what each output has to begin with, then `pad_id`; no EOS, and shorter than the
         limit. Forced tokens count towards the score as any other.
       num_return: how many hypotheses a sentence are wanted, at most W.
-      leave: the search ends when no more sentences than this are left, and a sentence that is not
-        done after T steps is given up; the limits are then not cut to T. By default it ends when
-        all sentences are done.
+      leave: the search ends when no more sentences than this are left.
+      lost: ``lost(cache)`` tells which sentences the cache had no room for: these are given up. By
+        default it has room for all.
 
     Returns:
       The hypotheses, and which sentences are done: those of others are of no use.
     """
     if not 1 <= num_return <= beam_size:
         raise ValueError(f"num_return is {num_return}, not between 1 and {beam_size=}")
-    limits = length_limits if leave is not None else jnp.minimum(length_limits, max_length)
+    limits = jnp.minimum(length_limits, max_length)
     divide_by = functools.partial(length_penalty, alpha=alpha, kind=penalty)
 
     def start(sentence: Int[Array, "B"]) -> _Slots:
@@ -176,13 +178,19 @@ def beam_search(
 
         reachable = live_log_probs[:, 0] / divide_by(slots.limit)
         done = (finished.scores[:, num_return - 1] >= reachable) | (length >= slots.limit)
+        given_up = slots.lost if lost is None else lost(cache)
         new = slots._replace(
-            position=length, done=done, live=live, live_log_probs=live_log_probs, finished=finished
+            position=length,
+            done=done & ~given_up,
+            lost=given_up,
+            live=live,
+            live_log_probs=live_log_probs,
+            finished=finished,
         )
         return choose(goes_on(slots), new, slots), cache
 
     def goes_on(slots: _Slots) -> Bool[Array, "B"]:
-        return ~slots.done & (slots.position < max_length)
+        return ~slots.done & ~slots.lost
 
     def result(slots: _Slots) -> tuple[Hypotheses, Bool[Array, "B"]]:
         return _result(slots, divide_by(slots.limit)), slots.done
@@ -194,7 +202,7 @@ def beam_search(
         batch_size=batch_size,
         sentences=limits.shape[0],
         real=jnp.sum(limits > 0),
-        leave=leave or 0,
+        leave=leave,
     )
 
 
@@ -232,6 +240,7 @@ def _start(
         limit=limit,
         position=jnp.zeros(batch, jnp.int32),
         done=limit <= 0,
+        lost=jnp.zeros(batch, bool),
         live=paths,
         live_log_probs=none.at[:, 0].set(0.0),
         finished=Hypotheses(*paths, none, none, jnp.zeros((batch, beams), jnp.int32)),

@@ -14,18 +14,29 @@ from transformer.config import DecodingConfig
 from transformer.data.tokenizer import BOS, EOS, PAD
 from transformer.decoding.beam import Hypotheses, beam_search
 from transformer.decoding.sampling import sample
+from transformer.model.decoding_cache import RECENT
 from transformer.sharding import batch_shards, for_each_shard, replicated
 
-# Of Multi30k's sentences nine in ten are done within twelve steps more than the source is long.
-# Every step attends all places there are: fewer of them make each step shorter.
-_HURRY_EXTRA = 12
-_HURRY_LEAVES = 8  # one in eight of those that are decoded at a time
+# Hypotheses share most of their past: of a trained model's searches hardly any needs more places
+# than these, though some take many more steps.
+_ROOM = 12  # and one for each source token
+_BRANCHES = 5  # for each hypothesis
+_LEAVES = 8  # one in eight of those that are decoded at a time
 
 
-def room(decoding: DecodingConfig, hurry: bool) -> int:
-    """How many tokens longer than the longest source an output may become."""
-    extra = decoding.max_extra_length
-    return min(extra, _HURRY_EXTRA) if hurry else extra
+def cache_room(decoding: DecodingConfig, source_length: int, whole: bool) -> int | None:
+    """What `empty_cache` takes for beam search; `whole`, or where little is saved: all there is."""
+    beams = decoding.beam_size
+    room = source_length + _ROOM + _BRANCHES * beams
+    all_steps = (source_length + decoding.max_extra_length) * beams
+    return None if whole or room + RECENT * beams >= all_steps else room
+
+
+def slots_for(decoding: DecodingConfig, beams: int, source_length: int, whole: bool) -> int:
+    """How many sentences have their keys and values in `decoding.batch_tokens` places."""
+    room = cache_room(decoding, source_length, whole)
+    steps = source_length + decoding.max_extra_length if room is None else RECENT
+    return decoding.batch_tokens // ((room or 0) + steps * beams)
 
 
 def jit_decode(
@@ -43,7 +54,7 @@ def jit_decode(
 
     return jax.jit(
         decode_shards,
-        static_argnames=("slots", "num_return", "hurry"),
+        static_argnames=("slots", "num_return", "leave", "whole"),
         out_shardings=mesh and replicated(mesh),
     )
 
@@ -59,7 +70,8 @@ def decode(
     *,
     slots: int,
     num_return: int,
-    hurry: bool,
+    leave: bool,
+    whole: bool,
 ) -> tuple[Hypotheses, Bool[Array, "N"]]:
     """Outputs for a batch of sources, and which of them are done.
 
@@ -73,11 +85,12 @@ def decode(
       prefixes: what each output begins with, then padding.
       slots: how many sentences beam search looks at at a time.
       num_return: outputs wanted a sentence.
-      hurry: gives up sentences that take long, and the last few.
+      leave: gives up the last few sentences.
+      whole: has room for all that a sentence can need; otherwise a few are given up.
     """
     model = nnx.merge(graphdef, params)
     segments = (source != PAD).astype(jnp.int32)
-    max_length = source.shape[1] + room(decoding, hurry)
+    max_length = source.shape[1] + decoding.max_extra_length
     memory = model.encode(source, segments)
     beam = decoding.strategy == "beam"
     if beam:
@@ -98,13 +111,19 @@ def decode(
         cache, context = state
         return model.reorder(cache, parents), context
 
-    def admit(state, fresh, sentences):
-        return model.forget(state[0], fresh), jax.tree.map(lambda x: x[sentences], contexts)
+    def admit(state, slots, sentences):
+        cache, context = state
+        context = jax.tree.map(
+            lambda own, every: own.at[slots].set(every[sentences], mode="drop"), context, contexts
+        )
+        return model.forget(cache, slots), context
 
+    room = cache_room(decoding, source.shape[1], whole) if beam else None
+    cache = model.empty_cache(rows, width, max_length, room)
     search = functools.partial(
         beam_search if beam else sample,
         step,
-        (model.empty_cache(rows, width, max_length), jax.tree.map(lambda x: x[:rows], contexts)),
+        (cache, jax.tree.map(lambda x: x[:rows], contexts)),
         max_length=max_length,
         length_limits=limits,
         bos_id=BOS,
@@ -122,7 +141,8 @@ def decode(
             alpha=decoding.alpha,
             penalty=decoding.length_penalty,
             num_return=num_return,
-            leave=rows // _HURRY_LEAVES if hurry else None,
+            leave=rows // _LEAVES if leave else 0,
+            lost=lambda state: model.lost(state[0]),
         )
     samples = search(
         keys=jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(decoding.seed), numbers),

@@ -26,9 +26,12 @@ class Ensemble(nnx.Module):
             for member, own in zip(self.members, memory, strict=True)
         ]
 
-    def empty_cache(self, batch_size: int, beam_size: int, max_length: int) -> list[Any]:
+    def empty_cache(
+        self, batch_size: int, beam_size: int, max_length: int, room: int | None = None
+    ) -> list[Any]:
         """One a member."""
-        return [member.empty_cache(batch_size, beam_size, max_length) for member in self.members]
+        sizes = batch_size, beam_size, max_length, room
+        return [member.empty_cache(*sizes) for member in self.members]
 
     def decode_step(
         self, tokens: Int[Array, "B W"], positions: Int[Array, "B"], cache: list[Any], context: list
@@ -46,9 +49,13 @@ class Ensemble(nnx.Module):
             member.reorder(own, parents) for member, own in zip(self.members, cache, strict=True)
         ]
 
-    def forget(self, cache: list[Any], rows: Bool[Array, "B"]) -> list[Any]:
+    def forget(self, cache: list[Any], rows: Int[Array, "M"]) -> list[Any]:
         """Each member's cache, without the past of the sentences `rows`."""
         return [member.forget(own, rows) for member, own in zip(self.members, cache, strict=True)]
+
+    def lost(self, cache: list[Any]) -> Bool[Array, "B"]:
+        """Which sentences had no room for all of their past, the same ones in each member."""
+        return self.members[0].lost(cache[0])
 
 
 def mean_log_probs(logits: Sequence[Float[Array, "*B V"]]) -> Float[Array, "*B V"]:

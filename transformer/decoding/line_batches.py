@@ -1,12 +1,11 @@
 """Lines cut into batches of a few fixed shapes, each of which decoding compiles once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from transformer.config import DecodingConfig
 from transformer.data.tokenizer import EOS, PAD
 
 QUEUE = 8  # lines in a batch for each that is decoded at a time
@@ -43,10 +42,9 @@ def cut_lines(
     sources: Sequence[Sequence[int]],
     prefixes: Sequence[Sequence[int]] | None,
     *,
-    beams: int,
-    decoding: DecodingConfig,
     max_length: int,
-    extra: int,
+    max_extra_length: int,
+    slots_for: Callable[[int], int],
     queue: int = 1,
     row_multiple: int = 1,
     one_shape: bool = False,
@@ -57,10 +55,9 @@ def cut_lines(
       order: numbers of lines, longest first.
       sources: ids of every line there is, with EOS.
       prefixes: ids that each line's outputs begin with, or None.
-      beams: hypotheses or samples a line.
-      decoding: its `batch_tokens` are the budget of a batch, its `max_extra_length` the limit.
       max_length: most ids of a source.
-      extra: how many tokens more than its source an output has room for.
+      max_extra_length: how many tokens longer an output may be than its source.
+      slots_for: how many lines may be decoded at a time whose sources have so many ids.
       queue: how many lines a batch may hold for each that is decoded at a time.
       row_multiple: what the number of rows is to be a multiple of.
       one_shape: all batches have the shape of the first, at the price of padding.
@@ -70,7 +67,7 @@ def cut_lines(
     while start < len(order):
         longest = sources[order[0 if one_shape else start]]
         length = next(n for n in lengths if n >= len(longest))
-        slots = _at_most(decoding.batch_tokens // (beams * (length + extra)))
+        slots = _at_most(slots_for(length))
         lines = order[start : start + queue * slots]
         if queue > 1 and not one_shape:
             shorter = max((n for n in lengths if n < length), default=0)
@@ -80,6 +77,8 @@ def cut_lines(
         if not one_shape or len(order) <= slots:
             rows = len(lines)
             slots = min(slots, 1 << (rows - 1).bit_length())
+        elif len(order) <= rows:
+            rows = slots << ((len(order) - 1) // slots).bit_length()
         slots += -slots % row_multiple
         rows += -rows % slots
         source = np.full((rows, length), PAD, np.int32)
@@ -94,7 +93,7 @@ def cut_lines(
             if begun is not None:
                 begun[row, : len(prefixes[line])] = prefixes[line]
             source[row, : len(sources[line])] = sources[line]
-            limits[row] = len(sources[line]) + decoding.max_extra_length
+            limits[row] = len(sources[line]) + max_extra_length
             numbers[row] = line
         yield LineBatch(len(lines), slots, source, limits, numbers, begun)
 

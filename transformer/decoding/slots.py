@@ -15,9 +15,9 @@ from jaxtyping import Array, Bool, Int
 Cache = Any
 Slots = Any  # a named tuple of leaves [B ...]; `sentence` is one of them, the sentences' numbers
 Result = Any  # leaves [B ...], or [N ...] of all sentences
-Admit = Callable[[Cache, Bool[Array, "B"], Int[Array, "B"]], Cache]
+Admit = Callable[[Cache, Int[Array, "M"], Int[Array, "M"]], Cache]
 
-_FREE = 16  # slots are filled when one in so many is free: it costs about as much as a step
+_AT_ONCE = 16  # one slot in so many is filled at once, when as many are free
 
 
 class Search(NamedTuple):
@@ -50,8 +50,9 @@ def run(
     Args:
       search: what is done with the slots.
       cache: of the sentences 0 to B - 1.
-      admit: ``admit(cache, fresh [B], sentences [B])`` makes the slots `fresh` those of the named
-        sentences, without a past. Only needed where N exceeds B.
+      admit: ``admit(cache, slots [M], sentences [M])`` makes M slots those of the named sentences,
+        without a past; there is no slot B, which is to be passed over. Only needed where N
+        exceeds B.
       batch_size: B.
       sentences: N, at least B.
       real: how many sentences there are; from this number on they are padding.
@@ -72,20 +73,26 @@ def run(
     if sentences == batch_size:
         return search.result(advance_until(leave, slots, cache)[0])
 
-    least = batch_size - max(1, batch_size // _FREE)
+    at_once = max(1, batch_size // _AT_ONCE)  # M
 
     def fill(carry: tuple) -> tuple:
         slots, cache, following, found = carry
-        slots, cache = advance_until(jnp.where(following < real, least, leave), slots, cache)
-        found = jax.tree.map(
+        enough = jnp.where(following < real, batch_size - at_once, leave)
+        slots, cache = advance_until(enough, slots, cache)
+        free, rows = lax.top_k((~search.goes_on(slots)).astype(jnp.int32), at_once)
+        found = keep(found, jax.tree.map(lambda leaf: leaf[rows], slots))
+        sentences = following + jnp.arange(at_once)
+        fresh = (free > 0) & (sentences < real)
+        rows = jnp.where(fresh, rows, batch_size)
+        slots = jax.tree.map(
+            lambda leaf, new: leaf.at[rows].set(new, mode="drop"), slots, search.start(sentences)
+        )
+        return slots, admit(cache, rows, sentences), following + jnp.sum(fresh), found
+
+    def keep(found: Result, slots: Slots) -> Result:
+        return jax.tree.map(
             lambda every, new: every.at[slots.sentence].set(new), found, search.result(slots)
         )
-        free = ~search.goes_on(slots)
-        number = following + jnp.cumsum(free) - 1
-        fresh = free & (number < real)
-        number = jnp.where(fresh, number, slots.sentence)
-        slots = choose(fresh, search.start(number), slots)
-        return slots, admit(cache, fresh, number), following + jnp.sum(fresh), found
 
     def unfinished(carry: tuple) -> Bool[Array, ""]:
         slots, _, following, _ = carry
@@ -93,4 +100,5 @@ def run(
 
     found = search.result(search.start(jnp.arange(sentences)))  # what padding keeps
     carry = (slots, cache, jnp.asarray(batch_size), found)
-    return lax.while_loop(unfinished, fill, carry)[-1]
+    slots, _, _, found = lax.while_loop(unfinished, fill, carry)
+    return keep(found, slots)

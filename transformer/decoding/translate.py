@@ -19,10 +19,11 @@ from transformer import sharding
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import EOS, Tokenizer
 from transformer.decoding.beam import Hypotheses
-from transformer.decoding.decode import jit_decode, room
+from transformer.decoding.decode import jit_decode, slots_for
 from transformer.decoding.line_batches import QUEUE, LineBatch, cut_lines
 from transformer.errors import UserError
 
+_CPU_ROWS = 96  # hypotheses at a time: keys, values and logits of more fit no core's cache
 _FEW = 48  # fewer lines than this are decoded sooner than a shape of their own is compiled
 
 
@@ -61,8 +62,8 @@ class Translator:
 
         Args:
           graphdef: of a model with `encode`, `decoding_context`, `empty_cache`, `decode_step`,
-            `reorder` and `forget`, as `transformer.model.encoder_decoder.Transformer` and
-            `Ensemble` have them.
+            `reorder`, `forget` and `lost`, as `transformer.model.encoder_decoder.Transformer`
+            and `Ensemble` have them.
           tokenizer: of both languages.
           decoding: strategy, beam size and limits.
           max_length: most source tokens, EOS included; longer lines are cut.
@@ -111,12 +112,12 @@ class Translator:
         left = len(order)
         progress(len(lines) - left)
 
-        def finish(batches: Iterable[LineBatch], hurry: bool = False) -> list[int]:
-            """Returns the lines that are left for later; none without `hurry`."""
+        def finish(batches: Iterable[LineBatch], **options) -> list[int]:
+            """Returns the lines that are left for later, in their order."""
             nonlocal left
             late: list[int] = []
             for batch in batches:
-                found, done = self._search(params, batch, nbest, hurry)
+                found, done = self._search(params, batch, nbest, **options)
                 rows = np.flatnonzero(done[: batch.count]).tolist()
                 for row, translation in zip(rows, self._read(found, rows, nbest), strict=True):
                     translations[batch.numbers[row]] = translation
@@ -125,15 +126,23 @@ class Translator:
                 progress(len(lines) - left)
             return late
 
+        def batches(**options) -> Iterator[LineBatch]:
+            return self._batches(order, sources, begun, nbest, **options)
+
         beam = self.decoding.strategy == "beam"
-        if beam and len(order) >= _FEW:
+        all_lines = len(order)
+        if beam and all_lines >= _FEW:
             # A few sentences take several times as many steps as others of their length. They begin
             # once more in batches of their own, all of one shape, with those of rare lengths.
-            batches = list(self._batches(order, sources, begun, nbest, hurry=True))
-            late = finish([batch for batch in batches if batch.count >= _FEW], hurry=True)
-            late += [line for batch in batches if batch.count < _FEW for line in batch.lines]
+            usual, rare = [], []
+            for batch in batches():
+                (usual if batch.count >= _FEW else rare).append(batch)
+            late = finish(usual, leave=True) + [line for batch in rare for line in batch.lines]
             order = sorted(late, key=lambda line: len(sources[line]), reverse=True)
-        finish(self._batches(order, sources, begun, nbest, one_shape=beam))
+        # A model that has learnt little needs more room for most sentences.
+        if beam and (all_lines < _FEW or len(order) < all_lines // 2):
+            order = finish(batches(one_shape=True))
+        finish(batches(one_shape=beam, whole=True), whole=True)
         return translations
 
     def encode(
@@ -180,29 +189,35 @@ class Translator:
         sources: Sequence[Sequence[int]],
         prefixes: Sequence[Sequence[int]] | None,
         nbest: int,
-        hurry: bool = False,
         one_shape: bool = False,
+        whole: bool = False,
     ) -> Iterator[LineBatch]:
         """See `cut_lines`."""
         decoding, beam = self.decoding, self.decoding.strategy == "beam"
+        beams = decoding.beam_size if beam else nbest
+
+        def slots(source_length: int) -> int:
+            fit = slots_for(decoding, beams, source_length, whole)
+            on_cpu = sharding.platform(self.mesh) == "cpu"
+            return min(fit, self._shards * _CPU_ROWS // beams) if on_cpu else fit
+
         return cut_lines(
             order,
             sources,
             prefixes,
-            beams=decoding.beam_size if beam else nbest,
-            decoding=decoding,
             max_length=self.max_length,
-            extra=room(decoding, hurry),
+            max_extra_length=decoding.max_extra_length,
+            slots_for=slots,
             queue=QUEUE if beam else 1,
             row_multiple=self._shards,
             one_shape=one_shape,
         )
 
     def _search(
-        self, params: Any, batch: LineBatch, nbest: int, hurry: bool
+        self, params: Any, batch: LineBatch, nbest: int, leave: bool = False, whole: bool = False
     ) -> tuple[Hypotheses, Bool[np.ndarray, "N"]]:
         """What `decode` gives for the rows of `batch`, on the host."""
-        options = {"slots": batch.slots, "num_return": nbest, "hurry": hurry}
+        options = {"slots": batch.slots, "num_return": nbest, "leave": leave, "whole": whole}
         with sharding.use(self.mesh):
             arrays = sharding.deal(self.mesh, batch[2:])
             return sharding.collect(self.mesh, self._decode(params, *arrays, **options))

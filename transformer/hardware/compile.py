@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from transformer.config import Config
 from transformer.data.batching import Batch
 from transformer.data.tokenizer import EOS
-from transformer.decoding.decode import jit_decode, room
+from transformer.decoding.decode import jit_decode, slots_for
 from transformer.decoding.line_batches import QUEUE, cut_lines
 from transformer.errors import UserError
 from transformer.model.encoder_decoder import split
@@ -79,18 +79,17 @@ def lower_training(
 def decoding_batch(config: Config, mesh: Mesh, length: int) -> tuple[int, BatchShape]:
     """The slots and the sources of a full batch, as `Translator` cuts them."""
     decoding = config.decoding
-    beams = decoding.beam_size if decoding.strategy == "beam" else 1
-    queue = QUEUE if decoding.strategy == "beam" else 1
+    beam = decoding.strategy == "beam"
+    beams, queue = (decoding.beam_size, QUEUE) if beam else (1, 1)
     lines = 8 * (decoding.batch_tokens + batch_shards(mesh))
     batch = next(
         cut_lines(
             range(lines),
             [[EOS] * length] * lines,
             None,
-            beams=beams,
-            decoding=decoding,
             max_length=length,
-            extra=room(decoding, hurry=True),
+            max_extra_length=decoding.max_extra_length,
+            slots_for=lambda length: slots_for(decoding, beams, length, whole=not beam),
             queue=queue,
             row_multiple=batch_shards(mesh),
         )
@@ -108,10 +107,9 @@ def lower_decoding(
     source = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=rows)
     numbers = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=rows)
     decode = jit_decode(graphdef, config.decoding, mesh)
+    options = {"slots": slots, "num_return": 1, "leave": True, "whole": False}
     with jax.set_mesh(mesh):
-        lowered = decode.lower(
-            state.params, source, numbers, numbers, None, slots=slots, num_return=1, hurry=True
-        )
+        lowered = decode.lower(state.params, source, numbers, numbers, None, **options)
     return lowered, state
 
 

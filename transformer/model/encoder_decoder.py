@@ -20,6 +20,7 @@ from transformer.model.attention import (
     KeysValues,
     MultiHeadAttention,
 )
+from transformer.model.decoding_cache import RECENT, DecodingCache
 from transformer.model.dropout import Seed, dropout, make_seeds, split_seed
 from transformer.model.initial import Rngs
 from transformer.model.layers import (
@@ -123,18 +124,6 @@ class DecodingContext(NamedTuple):
 
     memory: list[CachedKeysValues]  # a layer
     memory_mask: Bool[Array, "B 1 1 S"]
-
-
-class DecodingCache(NamedTuple):
-    """The past of W hypotheses a sentence: the last T steps, W places each, step after step.
-
-    Keys and values stay where they were written. When a hypothesis goes on from another one, it
-    takes over a row of `ancestors`, which tells whose entry is its own at each step.
-    """
-
-    layers: list[CachedKeysValues]
-    ancestors: Int[Array, "B W T"]  # -1: none, the step was another sentence's
-    steps: Int[Array, ""]  # int32, taken so far; step t has the places of step t - T
 
 
 class Transformer(nnx.Module):
@@ -270,18 +259,28 @@ class Transformer(nnx.Module):
             Visibility(source_segments).mask(1),
         )
 
-    def empty_cache(self, batch_size: int, beam_size: int, max_length: int) -> DecodingCache:
-        """For B sentences with W hypotheses of at most T tokens."""
-        leading, places = (batch_size, self.config.num_heads), max_length * beam_size
+    def empty_cache(
+        self, batch_size: int, beam_size: int, max_length: int, room: int | None = None
+    ) -> DecodingCache:
+        """For B sentences with W hypotheses of at most T tokens.
+
+        With `room` a sentence has so many places for what is older than a few steps, and may be
+        `lost`; by default it has as many as it can need.
+        """
+        recent, room = (max_length, 0) if room is None else (RECENT, room)
+        leading, places = (batch_size, self.config.num_heads), room + recent * beam_size
         dtype = jnp.dtype(self.config.dtype)
         empty = CachedKeysValues(
             jnp.zeros((*leading, self.config.d_k, places), dtype),
             jnp.zeros((*leading, places, self.config.d_v), dtype),
         )
         return DecodingCache(
-            [empty] * len(self.decoder),
-            jnp.full((batch_size, beam_size, max_length), -1, jnp.int32),
-            jnp.zeros((), jnp.int32),
+            layers=[empty] * len(self.decoder),
+            kept=jnp.zeros((batch_size, beam_size, room), bool),
+            ancestors=jnp.full((batch_size, beam_size, recent), -1, jnp.int32),
+            lost=jnp.zeros(batch_size, bool),
+            steps=jnp.zeros((), jnp.int32),
+            positions=jnp.asarray(self.target_positions(max_length), dtype),
         )
 
     @jax.named_scope("decoder")
@@ -296,34 +295,38 @@ class Transformer(nnx.Module):
 
         A sentence's positions must be those since its cache was empty.
         """
-        batch, beams, length = cache.ancestors.shape
+        cache = cache.settle()
+        beams, recent = cache.ancestors.shape[1:]
         with jax.named_scope("embedding"):
             x = self.target_embedding(tokens)
-            table = jnp.asarray(self.target_positions(length), x.dtype)
-            x = x + table[positions][:, None]
+            x = x + cache.positions[positions][:, None]
         self._record("decoder_states", x)
-        column = cache.steps % length
-        own = jnp.arange(beams)
-        ancestors = jnp.where(jnp.arange(length) == column, own[:, None], cache.ancestors)
-        mask = (ancestors[..., None] == own).reshape(batch, 1, beams, length * beams)
+        column = cache.steps % recent
+        new = jnp.where(jnp.arange(recent) == column, jnp.arange(beams)[:, None], cache.ancestors)
+        cache = cache._replace(ancestors=new)
+        mask = cache.own()[:, None]
+        place = cache.kept.shape[2] + column * beams
         layers = []
         stack = zip(self.decoder, cache.layers, context.memory, strict=True)
         for i, (layer, past, memory) in enumerate(stack):
             with jax.named_scope(f"layer_{i}"):
-                x, past = layer.step(x, column * beams, past, mask, memory, context.memory_mask)
+                x, past = layer.step(x, place, past, mask, memory, context.memory_mask)
             layers.append(past)
             self._record("decoder_states", x)
         x = x if self.decoder_norm is None else self.decoder_norm(x)
-        return self.logits(x), DecodingCache(layers, ancestors, cache.steps + 1)
+        return self.logits(x), cache._replace(layers=layers, steps=cache.steps + 1)
 
     def reorder(self, cache: DecodingCache, parents: Int[Array, "B W"]) -> DecodingCache:
         """Gives hypothesis w the past of hypothesis `parents[w]`."""
-        ancestors = jnp.take_along_axis(cache.ancestors, parents[:, :, None], axis=1)
-        return cache._replace(ancestors=ancestors)
+        return cache.reorder(parents)
 
-    def forget(self, cache: DecodingCache, rows: Bool[Array, "B"]) -> DecodingCache:
+    def forget(self, cache: DecodingCache, rows: Int[Array, "M"]) -> DecodingCache:
         """Takes their past from all hypotheses of the sentences `rows`."""
-        return cache._replace(ancestors=jnp.where(rows[:, None, None], -1, cache.ancestors))
+        return cache.forget(rows)
+
+    def lost(self, cache: DecodingCache) -> Bool[Array, "B"]:
+        """Which sentences had no room for all of their past."""
+        return cache.lost
 
     def _add_positions(self, x, encoding, positions, seed):
         """Section 5.4: dropout is applied to the sums of embeddings and positions."""

@@ -74,7 +74,7 @@ def record_step(
 
     W hypotheses stand where a pass over whole sentences has T positions. Their self-attention is
     [B H W T] over the T columns of the cache: step t stands in column t mod T, whichever
-    hypothesis took it.
+    hypothesis took it. The cache is one without `room`, which keeps all steps.
     """
     (logits, new), recording = record(
         Transformer.decode_step, model, tokens, positions, cache, context
