@@ -126,8 +126,21 @@ class Translator:
                 progress(len(lines) - left)
             return late
 
+        self._in_passes(order, sources, begun, nbest, finish)
+        return translations
+
+    def _in_passes(
+        self,
+        order: Sequence[int],
+        sources: Sequence[Sequence[int]],
+        prefixes: Sequence[Sequence[int]] | None,
+        nbest: int,
+        finish: Callable[..., list[int]],
+    ) -> None:
+        """Calls ``finish(batches, **options of _search)`` until it leaves no line for later."""
+
         def batches(**options) -> Iterator[LineBatch]:
-            return self._batches(order, sources, begun, nbest, **options)
+            return self._batches(order, sources, prefixes, nbest, **options)
 
         beam = self.decoding.strategy == "beam"
         all_lines = len(order)
@@ -143,7 +156,6 @@ class Translator:
         if beam and (all_lines < _FEW or len(order) < all_lines // 2):
             order = finish(batches(one_shape=True))
         finish(batches(one_shape=beam, whole=True), whole=True)
-        return translations
 
     def encode(
         self, lines: Sequence[str], warn: Callable[[str], None] = lambda sentence: None
