@@ -101,7 +101,7 @@ def test_beam_search_token_for_token(both, alpha):
 
 
 def test_an_exported_run_translates_as_the_run_does(counting_run, sentences, tmp_path):
-    """All settings are the exported files' own; outputs that differ are ties."""
+    """All settings are the exported files' own."""
     export(
         tmp_path / "out",
         "marian-hf",
@@ -112,14 +112,19 @@ def test_an_exported_run_translates_as_the_run_does(counting_run, sentences, tmp
     model, tokenizer = load_theirs(tmp_path / "out")
     batch = tokenizer(sentences, return_tensors="pt", padding=True)
     found = tokenizer.batch_decode(model.generate(**batch), skip_special_tokens=True)
-    assert_same_or_tied(counting_run, sentences, found)
+    assert_same_or_better(counting_run, sentences, found)
 
 
-def assert_same_or_tied(run, sources, found):
-    """Where `found` is not what the run itself writes, the run gives both the same score."""
+def assert_same_or_better(run, sources, found):
+    """Nearly all of `found` is what the run itself writes; what differs scores no higher.
+
+    The others end a hypothesis only if it is among the W best continuations of a step. The search
+    here looks at 2W, and at times finds a better one.
+    """
     ours = run.translate(sources)
     other = [n for n, translation in enumerate(ours) if translation.text != found[n]]
+    assert len(other) <= len(sources) // 20
     scored = run.score([sources[n] for n in other], [found[n] for n in other])
     for n, (_, log_probs) in zip(other, scored, strict=True):
         score = log_probs.sum() / len(log_probs) ** run.config.decoding.alpha
-        assert abs(score - ours[n].scores[0]) < 1e-4, (sources[n], found[n], ours[n].text)
+        assert score < ours[n].scores[0] + 1e-4, (sources[n], found[n], ours[n].text)
