@@ -39,9 +39,7 @@ def setup() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     # Programs with oneDNN (transformer/training/compiler.py) cannot be kept: no news to a user.
     warnings.filterwarnings("ignore", message="Error writing persistent.*onednn-fusion")
-    given = os.environ.get("XLA_FLAGS", "")
-    missing = [f"{name}={value}" for name, value in XLA_FLAGS.items() if name not in given]
-    os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
+    _add_xla_flags(XLA_FLAGS)
 
 
 def profile() -> None:
@@ -49,10 +47,14 @@ def profile() -> None:
 
     GPUs run most of a program as one graph, whose kernels do not say what they are from.
     """
-    flag = "--xla_gpu_enable_command_buffer"
+    _add_xla_flags({"--xla_gpu_enable_command_buffer": ""})
+
+
+def _add_xla_flags(flags: dict[str, str]) -> None:
+    """Those that are not set already."""
     given = os.environ.get("XLA_FLAGS", "")
-    if flag not in given:
-        os.environ["XLA_FLAGS"] = f"{given} {flag}=".strip()
+    missing = [f"{name}={value}" for name, value in flags.items() if name not in given]
+    os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
 
 
 def _cores() -> int:

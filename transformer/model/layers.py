@@ -73,21 +73,21 @@ _add.defvjp(lambda x, bias: (_add(x, bias), bias), _add_backward)
 
 @jax.custom_vjp
 def kept(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`x`, worked out once and kept; XLA would rather work it out anew for the gradient."""
-    return jax.lax.optimization_barrier(x)
+    """`x`, worked out once where a gradient is; XLA would rather work it out anew for that."""
+    return x
 
 
-kept.defvjp(lambda x: (kept(x), None), lambda _, gradient: (gradient,))
+kept.defvjp(lambda x: (jax.lax.optimization_barrier(x), None), lambda _, gradient: (gradient,))
 
 
 @jax.custom_vjp
 def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """max(0, x); its gradient reads the result, which the next product keeps anyway, and not x."""
-    return kept(jnp.maximum(x, 0))
+    return jnp.maximum(x, 0)
 
 
 def _relu_forward(x):
-    y = relu(x)
+    y = jax.lax.optimization_barrier(relu(x))
     return y, y
 
 
