@@ -25,9 +25,15 @@ import traceback
 import typing
 from collections.abc import Callable, Sequence
 
+from experiments import environment
+
+# Both count only before JAX starts, which the scripts' other imports do. The first of them starts
+# the script once more: what is imported before it is imported twice.
+environment.keep_memory()
+environment.setup()
+
 from absl import app, flags
 
-from experiments import environment
 from experiments.config_flags import config_flag as config_flag
 from experiments.config_flags import decoding_flags as decoding_flags
 from experiments.config_flags import load_config as load_config
@@ -42,11 +48,6 @@ if typing.TYPE_CHECKING:
 
 # The flags that are defined here belong to the script that asks for them, and to its --help.
 flags.disclaim_key_flags()
-
-
-# Both count only before JAX starts, which the scripts' other imports do.
-environment.setup()
-environment.keep_memory()
 
 
 def run(main: Callable[[], int | None]) -> typing.NoReturn:

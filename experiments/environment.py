@@ -7,8 +7,6 @@ import platform
 import sys
 import warnings
 
-from absl import logging
-
 XLA_FLAGS = {
     # XLA's default schedule for CPUs favours concurrency between operations; those of a training
     # step fill the cores by themselves, so take the order that needs less memory.
@@ -25,11 +23,13 @@ def setup() -> None:
 
     What the user has set stays as it is.
     """
+    from absl import logging  # not before `keep_memory`, after which it would be imported again
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no information from the C++ libraries
     logging.set_verbosity(logging.ERROR)  # nor Orbax's notes on what was asked of it
     # Imports and traced programs are hundreds of thousands of objects that stay: at Python's own
     # threshold of 700 the collector goes over them all the time.
-    gc.set_threshold(20_000)
+    gc.set_threshold(500_000)
     # What was compiled once is read back by the next process, a resumed run's for example. XLA
     # lays a program out for the cores it sees, and JAX's key to the cache does not count them: a
     # program from a single core would stay on one.

@@ -277,3 +277,21 @@ def test_every_parameter_names_its_axes(model):
         assert set(names) <= set(RULES)
 
     jax.tree.map(check, params, axes)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_jax_traces_one_layer_of_each_stack(remat):
+    """What a deeper model costs in tracing is next to nothing; the layers have weights of their own
+    (`test_parameter_count` and others)."""
+    model = make_model(num_layers=3, dropout_rate=0.1, remat=remat)
+
+    def run(model, key):
+        ones = jnp.ones((2, 4), jnp.int32)
+        return model(ones, ones, ones, ones, dropout_key=key)
+
+    traced = jax.make_jaxpr(run)(model, jax.random.key(0)).jaxpr
+    calls = [equation for equation in traced.eqns if "_run_layer" in str(equation.params)]
+    assert len(calls) == 6
+    assert len({str(equation.params["jaxpr"]) for equation in calls}) == 2
+    if not remat:
+        assert len({id(equation.params["jaxpr"]) for equation in calls}) == 2

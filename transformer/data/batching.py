@@ -251,20 +251,21 @@ def _chains(kinds: np.ndarray, counts: np.ndarray, most: int) -> list[np.ndarray
     fitting = grid.cumsum(0).cumsum(1).ravel()
     source, target = (x.ravel() for x in np.meshgrid(sources, targets, indexing="ij"))
     size = source + target
-    cost, previous, chains = fitting * size, [], []
-    for _ in range(most):
+    cost, before = np.empty((most, len(size))), np.empty((most, len(size)), int)
+    cost[0] = fitting * size
+    for end in range(len(targets), len(size) + 1, len(targets)):  # one source length at a time
+        now, smaller = slice(end - len(targets), end), slice(end)
+        added = (fitting[now, None] - fitting[smaller]) * size[now, None]
+        added[target[smaller] > target[now, None]] = np.inf
+        for k in range(1, most):
+            total = cost[k - 1, smaller] + added
+            before[k, now], cost[k, now] = total.argmin(1), total.min(1)
+    chains = []
+    for last in range(most):
         elements = [len(size) - 1]
-        for before in reversed(previous):
-            elements.append(before[elements[-1]])
+        for k in range(last, 0, -1):
+            elements.append(before[k, elements[-1]])
         chains.append(np.stack([source, target], axis=1)[elements[::-1]])
-        before, longer = np.empty(len(size), int), np.empty_like(cost)
-        for end in range(len(targets), len(size) + 1, len(targets)):  # one source length at a time
-            now, smaller = slice(end - len(targets), end), slice(end)
-            total = cost[smaller, None] + (fitting[now] - fitting[smaller, None]) * size[now]
-            total[target[smaller, None] > target[now]] = np.inf
-            before[now], longer[now] = total.argmin(0), total.min(0)
-        previous.append(before)
-        cost = longer
     return chains
 
 

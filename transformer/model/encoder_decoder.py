@@ -7,6 +7,7 @@
 Dropout is on where a `dropout_key` is passed; no module holds random state.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -336,14 +337,23 @@ class Transformer(nnx.Module):
         return dropout(x, self.config.dropout_rate, seed)
 
     def _run(self, layer, *arguments):
-        remat = self.config.remat and not self.recording
-        x = jax.checkpoint(layer)(*arguments) if remat else layer(*arguments)
+        if self.recording:  # what is sown stays with the module
+            x = layer(*arguments)
+        else:
+            run = jax.checkpoint(_run_layer, static_argnums=0) if self.config.remat else _run_layer
+            x = run(*nnx.split(layer), *arguments)
         return constrain(x, "batch", None, None)
 
     def _record(self, name, x):
         """Adds to the arrays under `name`, where someone asks for them."""
         if self.recording:
             self.sow(nnx.Intermediate, name, x)
+
+
+@partial(jax.jit, static_argnums=0)
+def _run_layer(graphdef, state, *arguments):
+    """Layers are alike: with a jit of its own JAX traces and differentiates one of them for all."""
+    return nnx.merge(graphdef, state)(*arguments)
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any]]:
