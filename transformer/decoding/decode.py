@@ -15,13 +15,14 @@ from transformer.data.tokenizer import BOS, EOS, PAD
 from transformer.decoding.beam import Hypotheses, beam_search
 from transformer.decoding.sampling import sample
 from transformer.model.decoding_cache import RECENT
-from transformer.sharding import batch_shards, for_each_shard, replicated
+from transformer.sharding import batch_shards, for_each_shard, platform, replicated
 
 # Hypotheses share most of their past: of a trained model's searches hardly any needs more places
 # than these, though some take many more steps.
 _ROOM = 12  # and one for each source token
 _BRANCHES = 5  # for each hypothesis
 _LEAVES = 8  # one in eight of those that are decoded at a time
+_CPU_ROWS = 96  # hypotheses at a time: keys, values and logits of more fit no core's cache
 
 
 def cache_room(decoding: DecodingConfig, source_length: int, whole: bool) -> int | None:
@@ -32,11 +33,14 @@ def cache_room(decoding: DecodingConfig, source_length: int, whole: bool) -> int
     return None if whole or room + RECENT * beams >= all_steps else room
 
 
-def slots_for(decoding: DecodingConfig, beams: int, source_length: int, whole: bool) -> int:
+def slots_for(
+    decoding: DecodingConfig, beams: int, source_length: int, whole: bool, mesh: Mesh | None
+) -> int:
     """How many sentences have their keys and values in `decoding.batch_tokens` places."""
     room = cache_room(decoding, source_length, whole)
     steps = source_length + decoding.max_extra_length if room is None else RECENT
-    return decoding.batch_tokens // ((room or 0) + steps * beams)
+    fit = decoding.batch_tokens // ((room or 0) + steps * beams)
+    return min(fit, batch_shards(mesh) * _CPU_ROWS // beams) if platform(mesh) == "cpu" else fit
 
 
 def jit_decode(

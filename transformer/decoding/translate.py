@@ -23,7 +23,6 @@ from transformer.decoding.decode import jit_decode, slots_for
 from transformer.decoding.line_batches import QUEUE, LineBatch, cut_lines
 from transformer.errors import UserError
 
-_CPU_ROWS = 96  # hypotheses at a time: keys, values and logits of more fit no core's cache
 _FEW = 48  # fewer lines than this are decoded sooner than a shape of their own is compiled
 
 
@@ -207,19 +206,13 @@ class Translator:
         """See `cut_lines`."""
         decoding, beam = self.decoding, self.decoding.strategy == "beam"
         beams = decoding.beam_size if beam else nbest
-
-        def slots(source_length: int) -> int:
-            fit = slots_for(decoding, beams, source_length, whole)
-            on_cpu = sharding.platform(self.mesh) == "cpu"
-            return min(fit, self._shards * _CPU_ROWS // beams) if on_cpu else fit
-
         return cut_lines(
             order,
             sources,
             prefixes,
             max_length=self.max_length,
             max_extra_length=decoding.max_extra_length,
-            slots_for=slots,
+            slots_for=lambda length: slots_for(decoding, beams, length, whole, self.mesh),
             queue=QUEUE if beam else 1,
             row_multiple=self._shards,
             one_shape=one_shape,

@@ -89,7 +89,7 @@ def decoding_batch(config: Config, mesh: Mesh, length: int) -> tuple[int, BatchS
             None,
             max_length=length,
             max_extra_length=decoding.max_extra_length,
-            slots_for=lambda length: slots_for(decoding, beams, length, whole=not beam),
+            slots_for=lambda length: slots_for(decoding, beams, length, not beam, mesh),
             queue=queue,
             row_multiple=batch_shards(mesh),
         )
