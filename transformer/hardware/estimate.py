@@ -24,9 +24,6 @@ START_SECONDS = {"tpu": 0.5e-6, "gpu": 2e-6}
 HOP_SECONDS = {"tpu": 1e-6, "gpu": 3e-6}
 
 
-_CUDNN = {"tpu": "", "gpu": f", cuDNN's attention {CUDNN_ATTENTION_SHARE:.0%} of the memory's"}
-
-
 class Place(NamedTuple):
     """Where a device sits."""
 
@@ -53,12 +50,13 @@ class Estimate:
 def assumptions(accelerator: Accelerator) -> list[str]:
     """What `estimate` takes for granted, in sentences."""
     kind = accelerator.platform
+    attention = f", cuDNN's attention {CUDNN_ATTENTION_SHARE:.0%} of the memory's"
     return [
         "estimate from the compiled program and public peak rates; nothing was run",
         f"matrix products reach {MATRIX_SHARE[kind]:.0%} of the peak after their dimensions are "
         f"padded to multiples of {accelerator.matrix_unit}",
         f"memory reaches {MEMORY_SHARE[kind]:.0%} and links reach {LINK_SHARE:.0%} of their "
-        "bandwidth" + _CUDNN[kind],
+        "bandwidth" + (attention if kind == "gpu" else ""),
         "instructions run one after the other, each as long as the slower of its products and its "
         f"memory traffic, and {START_SECONDS[kind] * 1e6:g} microseconds to start",
         "of the traffic what stays on the chip (memory spaces other than 0) is free; arithmetic "
