@@ -62,7 +62,7 @@ def test_what_stays_in_float32():
     assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
     assert all(value.dtype == jnp.float32 for value in metrics)
 
-    found = list(equations(jax.make_jaxpr(step.func)(*step.args, state, batch(0)).jaxpr))
+    found = list(equations(step.func.trace(*step.args, state, batch(0)).jaxpr))
     dtypes = {}
     for equation in found:
         kinds = {v.aval.dtype for v in equation.invars if hasattr(v.aval, "dtype")}
