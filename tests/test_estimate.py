@@ -21,6 +21,7 @@ from transformer.hardware.estimate import (
 from transformer.hardware.hlo import Product, parse
 from transformer.hardware.program import (
     Transfer,
+    collectives,
     kernels_without_flops,
 )
 
@@ -87,6 +88,26 @@ def test_an_estimate_by_hand():
     assert found.flops == 2 * 1_024**3
     total = moved + 3 * 2 * 1_024**2
     assert roofline_seconds(found, h100) == pytest.approx(total / 3_352.32e9)
+
+
+@pytest.mark.parametrize("opcode", ["async", "call"])
+def test_a_collective_inside_of_an_asynchronous_call_is_found(opcode):
+    """SparseCores run calls: `to_apply` names what they do, where XLA has no -start of its own."""
+    callee = {"async": "calls", "call": "to_apply"}[opcode]
+    called = [
+        "%reduced (q: f32[1000000]) -> f32[1000000] {",
+        "  %q = f32[1000000]{0} parameter(0)",
+        "  ROOT %r = f32[1000000]{0} all-reduce(%q), replica_groups={{0,1}}",
+        '}, execution_thread="sparsecore"',
+    ]
+    start = f"%start = ((f32[1000000]{{0}}), f32[1000000]{{0}}, u32[]) {opcode}-start(%v), "
+    start += f'async_execution_thread="sparsecore", {callee}=%reduced'
+    done = f"%done = f32[1000000]{{0}} {opcode}-done(%start)"
+    body = [f"  {line}" for line in (*SCHEDULE[:2], start, *SCHEDULE[3:5], done)]
+    program = parse("\n".join([*called, "ENTRY %main () -> f32[] {", *body, "}"]))
+    h100, pair = ACCELERATORS["h100"], [Place((), 0), Place((), 0)]
+    assert estimate(program, h100, pair) == estimate(lines(*SCHEDULE), h100, pair)
+    assert collectives(program, 2) == collectives(lines(*SCHEDULE), 2)
 
 
 def test_cudnn_attention_takes_longer_than_other_kernels_with_its_traffic():

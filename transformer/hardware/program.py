@@ -131,7 +131,7 @@ def transfer_of(
     program: Program, instruction: Instruction, computation: Computation, devices: int
 ) -> Transfer | None:
     """What a collective moves, of an asynchronous one its start; None for any other instruction."""
-    if instruction.opcode == "async-start":
+    if instruction.opcode in ("async-start", "call-start"):  # the second: of a TPU's SparseCores
         inner = program.called(instruction)
         found = (transfer_of(program, i, inner, devices) for i in inner.values())
         return next(filter(None, found), None)
