@@ -281,8 +281,7 @@ def test_every_parameter_names_its_axes(model):
 
 @pytest.mark.parametrize("remat", [False, True])
 def test_jax_traces_one_layer_of_each_stack(remat):
-    """What a deeper model costs in tracing is next to nothing; the layers have weights of their own
-    (`test_parameter_count` and others)."""
+    """The six layers are calls of two programs, each with weights of its own."""
     model = make_model(num_layers=3, dropout_rate=0.1, remat=remat)
 
     def run(model, key):

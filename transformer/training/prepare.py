@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 from jax.sharding import AbstractMesh, Mesh
 
 from transformer import hosts
@@ -42,43 +43,41 @@ def prepare_data(
       UserError: see `load_corpus`, `open_prepared`, `train_tokenizer`, `plan_train_data`; or the
         hosts do not have the same text.
     """
-    text, tokenizer = _text(config, tokenizer)
-    tokenizer = tokenizer or _learn(config, text, say)
+    text, tokenizer = _vocabulary(config, tokenizer, say)
     return _plan(config, text, tokenizer, rows, say), tokenizer
 
 
 def prepare_start(
     config: Config, tokenizer: Tokenizer | None, mesh: Mesh, rows: int, say: Say, new: bool = True
 ) -> tuple[TrainData, Tokenizer, Callable[[], TrainState], TrainState]:
-    """`prepare_data` and `make_init`, whose program is compiled beside the work on the text.
+    """`prepare_data` and `make_init`, whose program is compiled while the text is encoded.
 
     With `mesh` in force the first call finds it compiled. A run that goes on has no use for it,
     and is not `new`.
     """
-    text, tokenizer = _text(config, tokenizer)
-    vocab_size = tokenizer.vocab_size if tokenizer else config.data.vocab_size
-    init, shardings = make_init(config, vocab_size, mesh)
+    text, tokenizer = _vocabulary(config, tokenizer, say)
+    init, shardings = make_init(config, tokenizer.vocab_size, mesh)
+
+    def compile_init() -> None:
+        with jax.set_mesh(mesh):  # each thread has its own
+            init.func.lower(*init.args).compile()
 
     with ThreadPoolExecutor(1) as background:
-        # Lowered here: Python's threads would only wait for each other.
-        compiling = background.submit(init.func.lower(*init.args).compile) if new else None
-        tokenizer = tokenizer or _learn(config, text, say)
+        compiling = background.submit(compile_init) if new else None
         data = _plan(config, text, tokenizer, rows, say)
         if compiling:
             compiling.result()  # or its error
     return data, tokenizer, init, shardings
 
 
-def _text(
-    config: Config, tokenizer: Tokenizer | None
-) -> tuple[Corpus | PreparedPairs, Tokenizer | None]:
-    """The training text, as it is or as ids on disk, and the vocabulary if there is one yet."""
+def _vocabulary(
+    config: Config, tokenizer: Tokenizer | None, say: Say
+) -> tuple[Corpus | PreparedPairs, Tokenizer]:
+    """The training text, as it is or as ids on disk, and the vocabulary."""
     if config.data.source == "prepared":
         return open_prepared(config.data, tokenizer)
     corpus = load_corpus(config.data, "train", config.seed)
-    if tokenizer is None and config.data.vocab_path:
-        tokenizer = load_tokenizer(config.data.vocab_path)
-    return corpus, tokenizer
+    return corpus, tokenizer or _tokenizer(config, corpus, say)
 
 
 def _plan(
@@ -98,8 +97,10 @@ def _plan(
     return data
 
 
-def _learn(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
-    """A vocabulary of exactly the config's size, learnt on `corpus`."""
+def _tokenizer(config: Config, corpus: Corpus, say: Say) -> Tokenizer:
+    """The vocabulary that the config names, or one learnt on `corpus`."""
+    if config.data.vocab_path:
+        return load_tokenizer(config.data.vocab_path)
     say(f"learning a vocabulary of {config.data.vocab_size:,} pieces")
 
     def learn() -> bytes:
