@@ -122,10 +122,12 @@ def test_top_k_by_blocks_is_top_k(vocabulary):
     offsets = jnp.array([[0.0, 2, 1, -jnp.inf]] * 3)
     forbidden = (0, 1, vocabulary - 1)
     rows[:, :, forbidden] = 30.0
-    found = jax.jit(top_k, static_argnums=(2, 3))(jnp.asarray(rows), offsets, 8, forbidden)
+    columns = jnp.moveaxis(jnp.asarray(rows), -1, 0)
+    found = jax.jit(top_k, static_argnums=(2, 3))(columns, offsets, 8, forbidden)
     rows[:, :, forbidden] = -np.inf
-    expected = jax.lax.top_k((rows + offsets[..., None]).reshape(3, -1), 8)
-    jax.tree.map(np.testing.assert_array_equal, found, tuple(expected))
+    values, places = jax.lax.top_k((rows + offsets[..., None]).reshape(3, -1), 8)
+    expected = values, places // vocabulary, places % vocabulary
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_beam_finds_what_greedy_search_misses():

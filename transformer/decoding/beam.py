@@ -5,7 +5,8 @@ Machine Translation System", equation 14), at most ``input length + 50`` tokens,
 
 A step function is ``step(tokens [B W], positions [B], cache) -> (logits [B W V], cache)``. After
 each step the beams are permuted, and the cache follows: its leaves have leading dimensions [B W],
-or the caller says how it is reordered.
+or the caller says how it is reordered. Logits are read with the vocabulary first, [V B W], which
+costs nothing where they were computed so.
 
 B sentences are searched at a time, and others wait, see `transformer.decoding.slots`.
 """
@@ -151,16 +152,17 @@ def beam_search(
         length = slots.position + 1  # [B]
         last = jnp.take_along_axis(slots.live.tokens, slots.position[:, None, None], axis=2)
         logits, cache = step(last[:, :, 0], slots.position, cache)
-        logits = logits.astype(jnp.float32)  # [B W V]
+        logits = jnp.moveaxis(logits.astype(jnp.float32), -1, 0)  # [V B W]
         # log softmax(x) = (x - highest) - log sum exp(x - highest): only the candidates' is
         # worked out, and in this order, which is exact where it is close to 0.
-        highest = jnp.max(logits, axis=-1)  # [B W]
-        log_sum = jnp.log(jnp.sum(jnp.exp(logits - highest[..., None]), axis=-1))
+        highest = jnp.max(logits, axis=0)  # [B W]
+        log_sum = jnp.log(jnp.sum(jnp.exp(logits - highest), axis=0))
         if prefixes is not None:
-            logits = force(logits, prefixes[slots.sentence], slots.position, pad_id)
+            allowed = continues(prefixes[slots.sentence], slots.position, logits.shape[0], pad_id)
+            logits = jnp.where(allowed.T[:, :, None], logits, -jnp.inf)
         before = slots.live_log_probs - highest - log_sum
         values, parents, tokens = _candidates(logits, before, forbidden_ids)
-        own = jax.vmap(lambda row, beam, token: row[beam, token])(logits, parents, tokens)  # [B C]
+        own = logits[tokens, jnp.arange(parents.shape[0])[:, None], parents]  # [B C]
         own = (own - gather(highest, parents)) - gather(log_sum, parents)
         column = jnp.arange(max_length + 1) == length[:, None, None]
         paths = jax.tree.map(
@@ -212,18 +214,14 @@ def forbid(logits: Float[Array, "B W V"], ids: Sequence[int]) -> Float[Array, "B
     return jnp.where(forbidden, -jnp.inf, logits)
 
 
-def force(
-    logits: Float[Array, "B W V"],
-    prefixes: Int[Array, "B P"],
-    positions: Int[Array, "B"],
-    pad_id: int,
-) -> Float[Array, "B W V"]:
-    """`logits` with -inf for all but the prefix's token, where the prefix reaches the position."""
+def continues(
+    prefixes: Int[Array, "B P"], positions: Int[Array, "B"], vocabulary: int, pad_id: int
+) -> Bool[Array, "B V"]:
+    """Which tokens may stand at the positions: the prefix's alone, where it reaches so far."""
     wanted = jnp.take_along_axis(
         prefixes, positions[:, None], axis=1, mode="fill", fill_value=pad_id
-    )[:, :, None]
-    allowed = (wanted == pad_id) | (jnp.arange(logits.shape[-1]) == wanted)
-    return jnp.where(allowed, logits, -jnp.inf)
+    )
+    return (wanted == pad_id) | (jnp.arange(vocabulary) == wanted)
 
 
 def _start(
@@ -248,16 +246,15 @@ def _start(
 
 
 def _candidates(
-    logits: Float[Array, "B W V"], before: Float[Array, "B W"], forbidden: Sequence[int]
+    logits: Float[Array, "V B W"], before: Float[Array, "B W"], forbidden: Sequence[int]
 ) -> tuple[Float[Array, "B C"], Int[Array, "B C"], Int[Array, "B C"]]:
     """The C highest `logits` + `before`, best first, with their parent beams and tokens.
 
     At most one continuation of a beam is EOS, so that among 2W at least W are not.
     """
-    beams, vocabulary = logits.shape[1:]
+    vocabulary, _, beams = logits.shape
     count = min(2, vocabulary) * beams if beams > 1 else 1
-    values, flat = top_k(logits, before, count, forbidden)
-    return values, flat // vocabulary, flat % vocabulary
+    return top_k(logits, before, count, forbidden)
 
 
 def _merge(

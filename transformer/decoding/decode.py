@@ -22,7 +22,9 @@ from transformer.sharding import batch_shards, for_each_shard, platform, replica
 _ROOM = 12  # and one for each source token
 _BRANCHES = 5  # for each hypothesis
 _LEAVES = 8  # one in eight of those that are decoded at a time
-_CPU_ROWS = 96  # hypotheses at a time: keys, values and logits of more fit no core's cache
+_CPU_ROWS = 64  # hypotheses at a time: keys, values and logits of more fit no core's cache
+_QUEUE = 8  # lines in a batch for each that is decoded at a time
+_CPU_QUEUE = 12  # the same where these are few
 
 
 def cache_room(decoding: DecodingConfig, source_length: int, whole: bool) -> int | None:
@@ -41,6 +43,11 @@ def slots_for(
     steps = source_length + decoding.max_extra_length if room is None else RECENT
     fit = decoding.batch_tokens // ((room or 0) + steps * beams)
     return min(fit, batch_shards(mesh) * _CPU_ROWS // beams) if platform(mesh) == "cpu" else fit
+
+
+def queue_for(mesh: Mesh | None) -> int:
+    """How many lines a batch of beam search has for each that is decoded at a time."""
+    return _CPU_QUEUE if platform(mesh) == "cpu" else _QUEUE
 
 
 def jit_decode(

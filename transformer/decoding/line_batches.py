@@ -8,7 +8,6 @@ from jaxtyping import Int
 
 from transformer.data.tokenizer import EOS, PAD
 
-QUEUE = 8  # lines in a batch for each that is decoded at a time
 _SHORTEST = 16  # the smallest source length that is compiled for
 
 
@@ -78,7 +77,7 @@ def cut_lines(
             rows = len(lines)
             slots = min(slots, 1 << (rows - 1).bit_length())
         elif len(order) <= rows:
-            rows = slots << ((len(order) - 1) // slots).bit_length()
+            rows = min(rows, slots << ((len(order) - 1) // slots).bit_length())
         slots += -slots % row_multiple
         rows += -rows % slots
         source = np.full((rows, length), PAD, np.int32)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from transformer.decoding.beam import Cache, Hypotheses, Step, forbid, force
+from transformer.decoding.beam import Cache, Hypotheses, Step, continues, forbid
 
 
 class _State(NamedTuple):
@@ -81,7 +81,8 @@ def sample(
         logits = logits.astype(jnp.float32)
         allowed = forbid(logits, forbidden_ids)
         if prefixes is not None:
-            allowed = force(allowed, prefixes, positions, pad_id)
+            may_follow = continues(prefixes, positions, logits.shape[-1], pad_id)
+            allowed = jnp.where(may_follow[:, None], allowed, -jnp.inf)
         ranked, ids = truncate(allowed / temperature, top_k, top_p)
         step_keys = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))
         draw = jax.vmap(jax.vmap(jax.random.categorical))

@@ -19,8 +19,8 @@ from transformer import sharding
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import EOS, Tokenizer
 from transformer.decoding.beam import Hypotheses
-from transformer.decoding.decode import jit_decode, slots_for
-from transformer.decoding.line_batches import QUEUE, LineBatch, cut_lines
+from transformer.decoding.decode import jit_decode, queue_for, slots_for
+from transformer.decoding.line_batches import LineBatch, cut_lines
 from transformer.errors import UserError
 
 _FEW = 48  # fewer lines than this are decoded sooner than a shape of their own is compiled
@@ -213,7 +213,7 @@ class Translator:
             max_length=self.max_length,
             max_extra_length=decoding.max_extra_length,
             slots_for=lambda length: slots_for(decoding, beams, length, whole, self.mesh),
-            queue=QUEUE if beam else 1,
+            queue=queue_for(self.mesh) if beam else 1,
             row_multiple=self._shards,
             one_shape=one_shape,
         )

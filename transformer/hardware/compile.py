@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 from transformer.config import Config
 from transformer.data.batching import Batch
 from transformer.data.tokenizer import EOS
-from transformer.decoding.decode import jit_decode, slots_for
-from transformer.decoding.line_batches import QUEUE, cut_lines
+from transformer.decoding.decode import jit_decode, queue_for, slots_for
+from transformer.decoding.line_batches import cut_lines
 from transformer.errors import UserError
 from transformer.model.encoder_decoder import split
 from transformer.sharding import batch_sharding, batch_shards
@@ -80,7 +80,7 @@ def decoding_batch(config: Config, mesh: Mesh, length: int) -> tuple[int, BatchS
     """The slots and the sources of a full batch, as `Translator` cuts them."""
     decoding = config.decoding
     beam = decoding.strategy == "beam"
-    beams, queue = (decoding.beam_size, QUEUE) if beam else (1, 1)
+    beams, queue = (decoding.beam_size, queue_for(mesh)) if beam else (1, 1)
     lines = 8 * (decoding.batch_tokens + batch_shards(mesh))
     batch = next(
         cut_lines(

@@ -315,7 +315,7 @@ class Transformer(nnx.Module):
             layers.append(past)
             self._record("decoder_states", x)
         x = x if self.decoder_norm is None else self.decoder_norm(x)
-        return self.logits(x), cache._replace(layers=layers, steps=cache.steps + 1)
+        return self._next_logits(x), cache._replace(layers=layers, steps=cache.steps + 1)
 
     def reorder(self, cache: DecodingCache, parents: Int[Array, "B W"]) -> DecodingCache:
         """Gives hypothesis w the past of hypothesis `parents[w]`."""
@@ -328,6 +328,14 @@ class Transformer(nnx.Module):
     def lost(self, cache: DecodingCache) -> Bool[Array, "B"]:
         """Which sentences had no room for all of their past."""
         return cache.lost
+
+    @jax.named_scope("logits")
+    def _next_logits(self, x: Float[Array, "B W D"]) -> Float[Array, "B W V"]:
+        """`logits` for a reader that takes the vocabulary first, as beam search does."""
+        logits = self.output_embedding.logits_vocabulary_first(x)
+        if self.output_bias is not None:
+            logits += read(self.output_bias, jnp.float32)[:, None, None]
+        return jnp.moveaxis(logits, 0, -1)
 
     def _add_positions(self, x, encoding, positions, seed):
         """Section 5.4: dropout is applied to the sums of embeddings and positions."""

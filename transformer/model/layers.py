@@ -164,6 +164,12 @@ class Embedding(nnx.Module):
         logits = jnp.einsum("...td,vd->...tv", x, matrix, preferred_element_type=jnp.float32)
         return constrain(logits, *("batch", *(None,) * logits.ndim)[: logits.ndim - 1], "vocab")
 
+    def logits_vocabulary_first(self, x: Float[Array, "B W D"]) -> Float[Array, "V B W"]:
+        """`logits` of few rows: the matrix is read as it is stored, and not packed anew."""
+        matrix = read(self.matrix, self.dtype)
+        logits = jnp.einsum("bwd,vd->vbw", x, matrix, preferred_element_type=jnp.float32)
+        return constrain(logits, "vocab", "batch", None)
+
 
 class FeedForward(nnx.Module):
     """Equation 2: FFN(x) = max(0, x W1 + b1) W2 + b2; or swish(z) = z sigmoid(z) for the max."""
