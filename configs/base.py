@@ -59,7 +59,7 @@ def get_config() -> ConfigDict:
     config.data.max_length = 256  # not in the paper; tensor2tensor's value
     config.data.max_length_ratio = 9.0  # not in the paper; drops misaligned pairs only
     config.data.batch_tokens = 25_000  # source, and as many target tokens, section 5.1
-    config.data.packing = False
+    config.data.packing = False  # pairs of similar length together, section 5.1
     config.data.max_shapes = 12  # not packed, batches pad less with more; each is compiled
     config.data.validation_pairs = 3_000  # all of newstest2013
 

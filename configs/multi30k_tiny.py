@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.model.dropout_rate = 0.3
     config.data.vocab_size = 10_000  # 10,000 joint byte-pair merges
     config.data.batch_tokens = 8_192
+    config.data.packing = False  # by length, as theirs
     config.training.adam_eps = 1e-8
     config.training.num_steps = 4_000  # 62 epochs
     config.training.warmup_steps = 2_000

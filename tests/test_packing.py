@@ -10,28 +10,45 @@ from transformer.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("n", "row_length", "batch_tokens"), [(1, 60, 100), (50, 70, 300), (4000, 100, 4000)]
+    ("n", "max_length", "batch_tokens"), [(1, 60, 100), (50, 70, 300), (4000, 100, 4000)]
 )
-def test_every_pair_is_in_one_row_that_has_room(n, row_length, batch_tokens):
+def test_every_pair_is_in_one_row_that_has_room(n, max_length, batch_tokens):
     source, target = like_captions(n)
-    packing = Packing(source, target, batch_tokens, row_length)
+    packing = Packing(source, target, batch_tokens, max_length)
     [shape] = packing.shapes
-    assert max(shape[:2]) <= row_length
+    assert max(shape[:2]) <= max_length
     assert shape.rows * max(shape[:2]) <= batch_tokens
     for rng in (None, np.random.default_rng(1)):
         assert_exact(packing, packing.epoch(rng), source, target)
 
 
-@pytest.mark.parametrize("row_length", [100, 128, 256])
-def test_padding_of_a_caption_corpus_is_at_most_three_percent(row_length):
+@pytest.mark.parametrize("max_length", [64, 100, 256])
+def test_padding_of_a_caption_corpus_is_at_most_five_percent(max_length):
     source, target = like_captions(29_000)
-    packing = Packing(source, target, 4096, row_length, row_multiple=8)
-    assert packing.padding.share <= 0.03
+    packing = Packing(source, target, 4096, max_length, row_multiple=8)
+    assert packing.shapes == (Shape(64, 64, 64),)  # the longest sentence has 53 tokens
+    assert packing.padding.share <= 0.05
+
+
+def test_longer_rows_where_they_pad_less():
+    # Three sentences of 21 tokens fill a row of 64, while rows of 32 hold one each.
+    lengths = np.full(300, 21)
+    assert Packing(lengths, lengths, 2048, 256).shapes[0][:2] == (64, 64)
+    assert Packing(lengths, lengths, 2048, 40).shapes[0][:2] == (32, 32)
+    # Of four lengths 16 is as good as any other, so that each sentence attends least.
+    lengths = np.full(300, 16)
+    assert Packing(lengths, lengths, 2048, 256).shapes[0][:2] == (16, 16)
+
+
+def test_rows_nearly_fill_the_budget():
+    # Eight rows of 64 would leave 188 of 700 tokens a batch unused.
+    source, target = like_captions(4000)
+    assert Packing(source, target, 700, 256, row_multiple=8).shapes == (Shape(80, 80, 8),)
 
 
 def test_sides_of_different_length_get_rows_in_proportion():
     source = np.full(96, 4)
-    packing = Packing(source, source * 2, batch_tokens=64, row_length=16)
+    packing = Packing(source, source * 2, batch_tokens=64, max_length=16)
     assert packing.shapes == (Shape(8, 16, 4),)
     assert packing.padding == (96 * 12, 96 * 12)
 
@@ -39,7 +56,7 @@ def test_sides_of_different_length_get_rows_in_proportion():
 def test_the_shorter_side_still_holds_its_longest_sentence():
     source = np.array([9] + [2] * 30)
     target = np.array([9] + [6] * 30)
-    packing = Packing(source, target, batch_tokens=100, row_length=18)
+    packing = Packing(source, target, batch_tokens=100, max_length=18)
     assert packing.shapes[0][:2] == (9, 18)
     assert_exact(packing, packing.epoch(None), source, target)
 
@@ -47,7 +64,7 @@ def test_the_shorter_side_still_holds_its_longest_sentence():
 def test_rows_by_hand():
     # 6 + 4 fill a row of 10 and 5 + 5 another, so that no cell is left over.
     lengths = np.array([5, 4, 6, 5])
-    packing = Packing(lengths, lengths, batch_tokens=20, row_length=10)
+    packing = Packing(lengths, lengths, batch_tokens=20, max_length=10)
     assert packing.shapes == (Shape(10, 10, 2),)
     _, pairs, rows = packing.epoch(None).batch(0)
     assert {tuple(sorted(pairs[rows == row].tolist())) for row in (0, 1)} == {(0, 3), (1, 2)}
@@ -73,8 +90,8 @@ def test_epochs_differ_and_are_repeatable():
 
 def test_budget_below_one_row():
     lengths = np.array([5, 5])
-    with pytest.raises(UserError, match=r"batch_tokens is 9, but 1 rows.*10 tokens need 10"):
-        Packing(lengths, lengths, batch_tokens=9, row_length=10)
+    with pytest.raises(UserError, match=r"batch_tokens is 9, but 2 rows.*5 tokens need 10"):
+        Packing(lengths, lengths, batch_tokens=9, max_length=10, row_multiple=2)
 
 
 def test_half_a_million_pairs_take_seconds():
@@ -82,4 +99,4 @@ def test_half_a_million_pairs_take_seconds():
     packing = Packing(source, target, 25_000, 256, row_multiple=8)
     plan = packing.epoch(np.random.default_rng(0))
     assert np.array_equal(np.sort(plan.pairs), np.arange(500_000))
-    assert packing.padding.share <= 0.01
+    assert packing.padding.share <= 0.04

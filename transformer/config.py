@@ -61,7 +61,7 @@ class DataConfig:
     vocab_size: int
     vocab_type: Literal["bpe", "unigram"]
     vocab_path: str  # an existing SentencePiece model; empty: learn one on the training text
-    max_length: int  # of a sentence with its end token; longer pairs are left out of training
+    max_length: int  # of a sentence with its end token, or packed row; longer pairs are left out
     max_length_ratio: float  # between the two sides of a pair
     batch_tokens: int  # of the source and of the target side of one global step
     packing: bool  # several sentences a row, told apart by segment ids
