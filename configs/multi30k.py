@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
     config.data.batch_tokens = 2_048
     config.data.packing = True  # the fastest on a CPU, and one shape, hence one compilation
 
-    config.training.num_steps = 7_500  # 33 epochs, within an hour on two cores
+    config.training.num_steps = 7_500  # 32 epochs, within an hour on two cores
     config.training.warmup_steps = 1_000
     config.training.learning_rate_scale = 1.25  # a peak of 0.0035
     config.training.log_every = 50
