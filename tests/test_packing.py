@@ -22,8 +22,16 @@ def test_every_pair_is_in_one_row_that_has_room(n, max_length, batch_tokens):
         assert_exact(packing, packing.epoch(rng), source, target)
 
 
+@pytest.mark.parametrize("longest", [100, 128, 256])
+def test_padding_of_a_caption_corpus_is_at_most_three_percent(longest):
+    source, target = like_captions(29_000)
+    source, target = np.append(source, longest // 2), np.append(target, longest)
+    packing = Packing(source, target, 4096, longest, row_multiple=8)
+    assert packing.padding.share <= 0.03
+
+
 @pytest.mark.parametrize("max_length", [64, 100, 256])
-def test_padding_of_a_caption_corpus_is_at_most_five_percent(max_length):
+def test_rows_of_a_caption_corpus_are_short(max_length):
     source, target = like_captions(29_000)
     packing = Packing(source, target, 4096, max_length, row_multiple=8)
     assert packing.shapes == (Shape(64, 64, 64),)  # the longest sentence has 53 tokens
@@ -43,7 +51,7 @@ def test_longer_rows_where_they_pad_less():
 def test_rows_nearly_fill_the_budget():
     # Eight rows of 64 would leave 188 of 700 tokens a batch unused.
     source, target = like_captions(4000)
-    assert Packing(source, target, 700, 256, row_multiple=8).shapes == (Shape(80, 80, 8),)
+    assert Packing(source, target, 700, 256, row_multiple=8).shapes == (Shape(77, 80, 8),)
 
 
 def test_sides_of_different_length_get_rows_in_proportion():
@@ -95,8 +103,9 @@ def test_budget_below_one_row():
 
 
 def test_half_a_million_pairs_take_seconds():
-    source, target = like_captions(500_000)
+    source, target = like_captions(499_999)
+    source, target = np.append(source, 128), np.append(target, 256)
     packing = Packing(source, target, 25_000, 256, row_multiple=8)
     plan = packing.epoch(np.random.default_rng(0))
     assert np.array_equal(np.sort(plan.pairs), np.arange(500_000))
-    assert packing.padding.share <= 0.04
+    assert packing.padding.share <= 0.01

@@ -161,13 +161,14 @@ def test_eight_devices_decode_like_one(results, mesh):
 def test_a_decoding_step_moves_no_cache_and_no_logits(results, mesh):
     """Only tensor asks anything of another device inside the loop, and then of few numbers."""
     programs = results(*mesh)[1]["search_collectives"]
+    sentences = 8 // (mesh[0] * mesh[1])  # that a device decodes at a time, or more short ones
     assert len(programs) >= 2
     for program in programs:
         steps = [(kind, shape) for kind, loop, shapes in program for shape in shapes if loop]
         assert bool(steps) == (mesh[2] > 1)
         for kind, shape in steps:
             assert kind in ("all-reduce", "all-gather")
-            assert math.prod(shape) < 2 * BEAM * ODD, (kind, shape)  # logits of two sentences
+            assert math.prod(shape) < sentences * BEAM * ODD / 4, (kind, shape)
 
 
 def test_rules_make_partition_specs():

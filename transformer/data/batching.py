@@ -151,8 +151,13 @@ def fewest_empty(items: int, most: int, row_multiple: int) -> int:
     """The number of rows, near `most` or dividing `items` evenly, that leaves fewest empty."""
     choices = _rows_near(most, row_multiple)
     batches = -(-items // most)
-    choices.append(-(-items // (batches * row_multiple)) * row_multiple)
+    choices.append(even_rows(items, batches, row_multiple))
     return min(choices, key=lambda rows: -items % rows)
+
+
+def even_rows(items: int, batches: int, row_multiple: int) -> int:
+    """The rows of each of so many batches that share `items` evenly."""
+    return -(-items // (batches * row_multiple)) * row_multiple
 
 
 def most_rows(source_length: int, target_length: int, batch_tokens: int, row_multiple: int) -> int:
