@@ -26,6 +26,7 @@ from transformer.training.load import TrainedModel, Weights, load
 from transformer.training.metrics import Progress
 
 WORKDIRS = cli.workdirs_flag()
+JOIN = cli.hosts_flags()
 SOURCE = flags.DEFINE_string("source", None, "text to translate, a sentence a line", required=True)
 REFERENCE = flags.DEFINE_string("reference", None, "its translation, line by line", required=True)
 FORMAT = tables.format_flag("text", "markdown", "json")
@@ -34,8 +35,9 @@ APPLY_DECODING = cli.decoding_flags()
 
 def main() -> None:
     """See the module's docstring."""
+    JOIN()
     workdirs = WORKDIRS.value
-    pairs = read_pairs(SOURCE.value, REFERENCE.value)
+    pairs = Corpus(*cli.read_once(lambda: read_pairs(SOURCE.value, REFERENCE.value)))
     kinds = _kinds(workdirs)
     rows, scores = [], {name: [] for name in kinds}
     for workdir in workdirs:
@@ -106,14 +108,14 @@ def _score(
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
     if FORMAT.value == "json":
-        print(json.dumps(rows, indent=2))
+        cli.write_output(None, f"{json.dumps(rows, indent=2)}\n")
         return
     cells = []
     for row in rows:
         deviation = f" ± {row['deviation']:.2f}" if "deviation" in row else ""
         cells.append([row["run"], row["weights"], f"{row['bleu']:.2f}{deviation}"])
-    print(tables.table(["run", "weights", "BLEU"], cells, FORMAT.value))
-    print(f"\n{rows[0]['signature']}")
+    table = tables.table(["run", "weights", "BLEU"], cells, FORMAT.value)
+    cli.write_output(None, f"{table}\n\n{rows[0]['signature']}\n")
 
 
 if __name__ == "__main__":

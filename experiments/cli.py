@@ -17,6 +17,7 @@ Scripts import this module before anything that imports JAX:
 """
 
 import difflib
+import json
 import os
 import pathlib
 import re
@@ -45,6 +46,8 @@ from transformer.errors import UserError
 if typing.TYPE_CHECKING:
     from transformer.data.tokenizer import Tokenizer
     from transformer.training.load import Weights
+
+Value = typing.TypeVar("Value")
 
 # The flags that are defined here belong to the script that asks for them, and to its --help.
 flags.disclaim_key_flags()
@@ -119,6 +122,21 @@ def hosts_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[], Non
     return join
 
 
+def read_once(read: Callable[[], Value]) -> Value:
+    """What `read` returns, JSON-able; of several processes the first one reads it, for all.
+
+    Raises:
+      UserError: they were not started with the same command.
+    """
+    from transformer import hosts  # imports JAX, after the environment is set
+
+    if hosts.count() == 1:
+        return read()
+    own = [argument for argument in sys.argv[1:] if not re.match("--?process_id", argument)]
+    hosts.same({"The command": " ".join(own)})
+    return json.loads(hosts.from_first("input", lambda: json.dumps(read()).encode()))
+
+
 def _met_others() -> bool:
     hosts = sys.modules.get("transformer.hosts")
     return hosts is not None and hosts.count() > 1
@@ -182,9 +200,13 @@ def stdin_lines() -> list[str]:
 def write_output(path: str | None, text: str) -> None:
     """Writes `text` to a file, whole or not at all, or to standard output where `path` is None.
 
+    Of several processes the first one writes.
+
     Raises:
       UserError: the file cannot be written.
     """
+    if _met_others() and not sys.modules["transformer.hosts"].is_first():
+        return
     if path is None:
         sys.stdout.write(text)
         return

@@ -19,6 +19,7 @@ from transformer.training.load import load
 from transformer.training.metrics import Progress
 
 WORKDIRS = cli.workdirs_flag()
+JOIN = cli.hosts_flags()
 SOURCE = flags.DEFINE_string("source", None, "text to translate, a sentence a line", required=True)
 REFERENCE = flags.DEFINE_string("reference", None, "its translation, line by line", required=True)
 TOKENIZE = flags.DEFINE_string("tokenize", None, "sacreBLEU's tokenizer; default: the run's own")
@@ -28,7 +29,8 @@ APPLY_DECODING = cli.decoding_flags()
 
 def main() -> None:
     """See the module's docstring."""
-    sources, references = read_pairs(SOURCE.value, REFERENCE.value)
+    JOIN()
+    sources, references = cli.read_once(lambda: read_pairs(SOURCE.value, REFERENCE.value))
     model = load(WORKDIRS.value, WEIGHTS(), APPLY_DECODING)
     config = model.config
     started = time.time()
@@ -50,7 +52,7 @@ def main() -> None:
         "length_penalty": config.decoding.length_penalty,
         "seconds": round(time.time() - started, 2),
     }
-    print(json.dumps(result, indent=2))
+    cli.write_output(None, f"{json.dumps(result, indent=2)}\n")
 
 
 if __name__ == "__main__":

@@ -10,15 +10,16 @@ an ensemble.
 """
 
 import math
-import sys
 
 from absl import flags
 
 from experiments import cli
 from transformer.data.corpus import read_pairs
 from transformer.training.load import TrainedModel, load
+from transformer.training.metrics import say_line
 
 WORKDIRS = cli.workdirs_flag()
+JOIN = cli.hosts_flags()
 SOURCE = flags.DEFINE_string("source", None, "source text, a sentence a line", required=True)
 TARGET = flags.DEFINE_string("target", None, "translations to score, line by line", required=True)
 OUTPUT = flags.DEFINE_string("output", None, "file to write instead of stdout")
@@ -28,17 +29,17 @@ WEIGHTS = cli.weights_flags()
 
 def main() -> None:
     """See the module's docstring."""
-    sources, targets = read_pairs(SOURCE.value, TARGET.value)
+    JOIN()
+    sources, targets = cli.read_once(lambda: read_pairs(SOURCE.value, TARGET.value))
     model = load(WORKDIRS.value, WEIGHTS())
     scored = model.score(sources, targets)
     total = sum(float(log_probs.sum()) for _, log_probs in scored)
     tokens = sum(len(ids) for ids, _ in scored)
     cli.write_output(OUTPUT.value, "".join(_line(model, *pair) for pair in scored))
     if tokens:
-        print(
+        say_line(
             f"{len(scored):,} pairs, {tokens:,} target tokens, log probability {total:.4f}, "
-            f"perplexity {math.exp(min(-total / tokens, 700)):.4f} a token",
-            file=sys.stderr,
+            f"perplexity {math.exp(min(-total / tokens, 700)):.4f} a token"
         )
 
 

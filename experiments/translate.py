@@ -15,8 +15,6 @@ With --attention=FILE.html the attention weights of the first 50 translations ar
 page to look into with a browser, which needs nothing else.
 """
 
-import sys
-
 from absl import flags
 
 from experiments import cli
@@ -24,10 +22,11 @@ from transformer.data.corpus import read_lines
 from transformer.decoding.translate import Translation
 from transformer.errors import UserError
 from transformer.training.load import TrainedModel, load
-from transformer.training.metrics import Progress
+from transformer.training.metrics import Progress, say_line
 from transformer.visualization import attention_html
 
 WORKDIRS = cli.workdirs_flag()
+JOIN = cli.hosts_flags()
 INPUT = flags.DEFINE_string("input", None, "file to translate (.gz too) instead of stdin")
 OUTPUT = flags.DEFINE_string("output", None, "file to write instead of stdout")
 NBEST = flags.DEFINE_integer("nbest", None, "write so many outputs a sentence, with scores")
@@ -46,9 +45,9 @@ def main() -> None:
         raise UserError("--tokens is printed with --nbest only; add --nbest=1.")
     if ATTENTION.value and len(WORKDIRS.value) > 1:
         raise UserError("--attention shows a single model; name one --workdir.")
-    prefixes = read_lines(PREFIX.value) if PREFIX.value else None
+    JOIN()
+    lines, prefixes = cli.read_once(_read)
     model = load(WORKDIRS.value, WEIGHTS(), APPLY_DECODING)
-    lines = read_lines(INPUT.value) if INPUT.value else cli.stdin_lines()
     bar = Progress(len(lines), 0, unit="line")
     translations = model.translate(
         lines,
@@ -64,14 +63,19 @@ def main() -> None:
         _write_attention(model, lines, translations)
 
 
+def _read() -> tuple[list[str], list[str] | None]:
+    """The lines to translate, and the words that each output must begin with."""
+    prefixes = read_lines(PREFIX.value) if PREFIX.value else None
+    return read_lines(INPUT.value) if INPUT.value else cli.stdin_lines(), prefixes
+
+
 def _write_attention(
     model: TrainedModel, lines: list[str], translations: list[Translation]
 ) -> None:
     """The page of the first lines that are not blank."""
     pairs = [pair for pair in zip(lines, translations, strict=True) if pair[1].ids[0]]
     if len(pairs) > _SHOWN:
-        told = f"{ATTENTION.value} shows the first {_SHOWN} of {len(pairs)} translations."
-        print(told, file=sys.stderr)
+        say_line(f"{ATTENTION.value} shows the first {_SHOWN} of {len(pairs)} translations.")
     shown = [[pair[side] for pair in pairs[:_SHOWN]] for side in (0, 1)]
     page = attention_html.render(model.inspect(*shown), f"Attention of {WORKDIRS.value[0]}")
     cli.write_output(ATTENTION.value, page)

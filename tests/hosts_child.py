@@ -61,6 +61,8 @@ def main() -> None:
         "process": [hosts.index(), hosts.count(), hosts.is_first()],
         "gathered": [hosts.gather("number", hosts.index()), hosts.gather("number", "again")],
         "from_first": hosts.from_first("name", lambda: f"{hosts.index()}".encode()).decode(),
+        "nothing": hosts.from_first("nothing", bytes).decode(),
+        "much": len(hosts.from_first("much", lambda: bytes(2**24 + 1))),
         "blocks": [row_blocks(mesh) for mesh in meshes()],
         "folder": claim_unequal_folders(),
         "wrong_rows": [wrong_rows(mesh) for mesh in meshes()],

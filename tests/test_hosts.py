@@ -180,6 +180,34 @@ def test_validation_on_two_processes_is_that_on_one(story):
     assert (found["bleu"], found["samples"]) == (expected["bleu"], expected["samples"])
 
 
+def test_two_processes_translate_as_one_does(story, tmp_path, run_script):
+    """The first one reads and writes for both; its lines are not a multiple of the devices."""
+    text = tmp_path / "text.en"
+    lines = ["The man sleeps.", "", "A dog sees the old house.", "She reads.", "We see two cats."]
+    text.write_text("".join(f"{line}\n" for line in lines))
+    arguments = [f"--workdir={story['workdir']}", f"--input={text}", "--nbest=2", "--tokens"]
+    alone = run_script("translate", *arguments, env=environment(tmp_path, 1))
+    assert alone.returncode == 0 and len(alone.stdout.splitlines()) == 9, alone.stderr
+    with Processes(tmp_path / "pair", 2, 2, arguments, "experiments/translate.py") as pair:
+        assert pair.status() == [0, 0], pair.texts()
+    found, nothing = (path.read_text() for path in pair.outputs)
+    assert nothing == ""
+    for own, other in zip(found.splitlines(), alone.stdout.splitlines(), strict=True):
+        assert own.split(" ||| ")[:2] == other.split(" ||| ")[:2]
+        scores = [[float(x) for x in line.split(" ||| ")[2:4]] for line in (own, other)]
+        np.testing.assert_allclose(*scores, atol=1e-5)
+
+
+def test_scripts_that_are_not_started_alike_say_so(story, tmp_path):
+    arguments = [f"--workdir={story['workdir']}", "--source=none.en", "--reference=none.de"]
+    own = ["--decoding.beam_size=2"]
+    with Processes(tmp_path / "pair", 2, 1, arguments, "experiments/evaluate.py", own) as pair:
+        assert pair.status() == [2, 2], pair.texts()
+    for text in pair.texts():
+        (error,) = [line for line in text.splitlines() if "error" in line]
+        assert "The command is " in error and "beam_size=2' in process 1" in error
+
+
 def test_one_process_writes(story):
     workdir = story["workdir"]
     assert len(list(workdir.glob("events.*"))) == 3  # one a start
@@ -201,6 +229,7 @@ def test_two_processes_exchange_values_and_share_rows_but_not_their_configs(tmp_
     for found in facts:
         assert found["gathered"] == [[0, 1], ["again", "again"]]
         assert found["from_first"] == "0"
+        assert (found["nothing"], found["much"]) == ("", 2**24 + 1)
         assert found["wrong_rows"] == [0] * 7
         assert "Process 1 does not see what process 0 writes to" in found["folder"]
     halves = [[0, 1, 2, 3], 8], [[4, 5, 6, 7], 8]

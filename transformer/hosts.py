@@ -38,6 +38,7 @@ _FAILED = f"{_PREFIX}/failed"
 _LOST = re.compile(
     r"Gloo|UNAVAILABLE|Socket closed|Connection (reset|closed)|remote process exited"
 )
+_PART = 2**24  # bytes of a message; of 300 million in one the service dies
 _FOREVER = 10**9  # milliseconds; a process that dies meanwhile ends this one
 _asked: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 _ending = threading.Lock()  # of the threads of a process, one has the last word
@@ -195,8 +196,13 @@ def from_first(name: str, make: Callable[[], bytes]) -> bytes:
         return make()
     key = f"{_PREFIX}/{name}/{next(_asked[name])}"
     if is_first():
-        _client().key_value_set_bytes(key, make())
-    return _wait(_client().blocking_key_value_get_bytes, key)
+        value = make()
+        parts = [value[start : start + _PART] for start in range(0, len(value), _PART)]
+        _client().key_value_set_bytes(key, str(len(parts)).encode())
+        for number, part in enumerate(parts):
+            _client().key_value_set_bytes(f"{key}/{number}", part)
+    get = _client().blocking_key_value_get_bytes
+    return b"".join(_wait(get, f"{key}/{number}") for number in range(int(_wait(get, key))))
 
 
 def _wait(get: Callable[[str, int], Value], key: str) -> Value:

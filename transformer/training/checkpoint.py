@@ -15,6 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 from jaxtyping import Array, Int
 
+from transformer import hosts
 from transformer.errors import UserError
 from transformer.training.step import TrainState
 
@@ -122,6 +123,7 @@ def read_weights(
             f"{average} checkpoints cannot be averaged: {where} holds {held}; lower --average."
         )
     chosen = steps[-average:]
+    hosts.same({f"Last checkpoint of {where}": chosen[-1]}, "start again when training has ended")
 
     def read(step: int) -> dict[str, Any]:
         # Weights that were imported, as step 0, have no moving average yet.
