@@ -4,18 +4,20 @@ Keys and values are an argument of their own, so that one module serves self-att
 attention over the encoder's output, and decoding from a cache.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
 from transformer.model.fused_attention import cudnn_attention, splash_attention
 from transformer.model.initial import Rngs
-from transformer.model.layers import add_bias, parameter, read, weight
+from transformer.model.layers import add_bias, parameter, product, read, weight
 from transformer.model.visibility import Visibility
 from transformer.sharding import platform
 
@@ -63,7 +65,7 @@ def dot_product_attention(
 
     A query that may attend nothing (a row of padding) gets the mean of all values.
     """
-    weights = attention_weights(query, key, mask).astype(value.dtype)
+    weights = _weights(query, key, mask, value.dtype)
     weights = dropout(weights, dropout_rate, seed)
     return jnp.einsum("...hts,...shk->...thk", weights, value)
 
@@ -74,12 +76,39 @@ def attention_weights(
     mask: Bool[Array, "*#B #H #T S"] | None = None,
 ) -> Float[Array, "*B H T S"]:
     """softmax(Q K^T / sqrt(d_k)) in float32; each query's weights sum to 1."""
-    # Scaling the query is the same as scaling the scores, over fewer numbers.
-    query = query * query.shape[-1] ** -0.5
+    return _weights(query, key, mask, jnp.float32)
+
+
+def _weights(query: Array, key: Array, mask: Array | None, dtype: DTypeLike) -> Array:
     scores = jnp.einsum("...thk,...shk->...hts", query, key, preferred_element_type=jnp.float32)
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    return jax.nn.softmax(scores, axis=-1)
+    return _softmax(scores, query.shape[-1] ** -0.5, dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _softmax(
+    scores: Float[Array, "*B H T S"], scale: float, dtype: DTypeLike
+) -> Float[Array, "*B H T S"]:
+    """softmax(scale * scores) in float32, handed on in `dtype`.
+
+    Its gradient reads what the product with the values keeps anyway, and works nothing out anew.
+    """
+    return jax.nn.softmax(scale * scores, axis=-1).astype(dtype)
+
+
+def _softmax_forward(scores, scale, dtype):
+    weights = jax.lax.optimization_barrier(_softmax(scores, scale, dtype))
+    return weights, weights
+
+
+def _softmax_backward(scale, dtype, weights, gradient):
+    weights, gradient = weights.astype(jnp.float32), gradient.astype(jnp.float32)
+    mean = jnp.sum(weights * gradient, axis=-1, keepdims=True)
+    return (scale * weights * (gradient - mean),)
+
+
+_softmax.defvjp(_softmax_forward, _softmax_backward)
 
 
 def cached_attention(
@@ -138,8 +167,8 @@ class MultiHeadAttention(nnx.Module):
     def keys_values(self, x: Float[Array, "*B S D"]) -> KeysValues:
         """X W^K and X W^V of all heads."""
         return KeysValues(
-            self._project("...sd,dhk->...shk", x, self.key, self.key_bias),
-            self._project("...sd,dhk->...shk", x, self.value, self.value_bias),
+            self._into_heads(x, self.key, self.key_bias),
+            self._into_heads(x, self.value, self.value_bias),
         )
 
     def __call__(
@@ -150,7 +179,7 @@ class MultiHeadAttention(nnx.Module):
         seed: Seed | None = None,
     ) -> Float[Array, "B T D"]:
         """Attends from `x` over `keys_values`; nothing is dropped without a `seed`."""
-        query = self._project("...td,dhk->...thk", x, self.query, self.query_bias)
+        query = self._into_heads(x, self.query, self.query_bias)
         kernel = _KERNELS.get(platform()) if self.fused and not self.recording else None
         if kernel:
             heads = kernel(query, *keys_values, visible)
@@ -161,7 +190,7 @@ class MultiHeadAttention(nnx.Module):
                     nnx.Intermediate, "weights", attention_weights(query, keys_values.keys, mask)
                 )
             heads = dot_product_attention(query, *keys_values, mask, self.dropout_rate, seed)
-        return self._project("...thk,hkd->...td", heads, self.output, self.output_bias)
+        return self._joined(heads)
 
     def step(
         self,
@@ -170,12 +199,22 @@ class MultiHeadAttention(nnx.Module):
         mask: Bool[Array, "B 1 #W S"],
     ) -> Float[Array, "B W D"]:
         """The same from one position of W hypotheses, over a cache."""
-        query = self._project("...td,dhk->...thk", x, self.query, self.query_bias)
+        query = self._into_heads(x, self.query, self.query_bias)
         if self.recording:
             self.sow(nnx.Intermediate, "weights", cached_weights(query, cache.keys, mask))
         heads = cached_attention(query, cache, mask)
-        return self._project("...thk,hkd->...td", heads, self.output, self.output_bias)
+        return self._joined(heads)
 
-    def _project(self, shapes: str, x: Array, matrix: nnx.Param, bias: nnx.Param | None) -> Array:
-        projected = jnp.einsum(shapes, x, read(matrix, self.dtype))
+    def _into_heads(
+        self, x: Float[Array, "*B T D"], parameter: nnx.Param, bias: nnx.Param | None
+    ) -> Float[Array, "*B T H K"]:
+        matrix = read(parameter, self.dtype)
+        projected = product(x, matrix.reshape(matrix.shape[0], -1))
+        projected = projected.reshape(*x.shape[:-1], *matrix.shape[1:])
         return projected if bias is None else add_bias(projected, bias)
+
+    def _joined(self, heads: Float[Array, "*B T H K"]) -> Float[Array, "*B T D"]:
+        matrix = read(self.output, self.dtype)
+        heads = heads.reshape(*heads.shape[:-2], -1)
+        projected = product(heads, matrix.reshape(-1, matrix.shape[-1]))
+        return projected if self.output_bias is None else add_bias(projected, self.output_bias)

@@ -59,4 +59,5 @@ def dropout(x: Float[Array, "*shape"], rate: float, seed: Seed | None) -> Float[
     if seed is None or rate == 0.0:
         return x
     keep = random_bits(seed, x.shape) >= np.uint32(round(rate * 2**32))
-    return jnp.where(keep, x * jnp.asarray(1 / (1 - rate), x.dtype), 0)
+    # Scaled last: oneDNN would take the factor into the product before, as an array of `shape`.
+    return jnp.where(keep, x, 0) * jnp.asarray(1 / (1 - rate), x.dtype)

@@ -52,6 +52,30 @@ def read(parameter: nnx.Param, dtype: DTypeLike) -> Float[Array, "..."]:
     return gather_fsdp(parameter[...].astype(dtype), parameter.logical_axes)
 
 
+@jax.custom_vjp
+def product(x: Float[Array, "*B D"], matrix: Float[Array, "D F"]) -> Float[Array, "*B F"]:
+    """`x` times `matrix`, with gradients for which no CPU has to transpose large arrays.
+
+    JAX works out the transpose of the matrix's gradient, for which XLA copies the gradient of the
+    result turned over, and afterwards what came out. Here `x` is turned over, once for all that it
+    is multiplied by.
+    """
+    return x @ matrix
+
+
+def _product_backward(inputs, gradient):
+    x, matrix = inputs
+    leading = tuple(range(x.ndim - 1))
+    last = (gradient.ndim - 1,)
+    return (
+        jax.lax.dot_general(gradient, matrix, ((last, (1,)), ((), ()))),
+        jax.lax.dot_general(x, gradient, ((leading, leading), ((), ()))),
+    )
+
+
+product.defvjp(lambda x, matrix: (product(x, matrix), (x, matrix)), _product_backward)
+
+
 def add_bias(x: Float[Array, "..."], bias: nnx.Param) -> Float[Array, "..."]:
     """`x` + `bias` in the dtype of `x`; the bias's gradient is summed over tokens in float32."""
     return _add(x, read(bias, jnp.float32))
@@ -190,8 +214,9 @@ class FeedForward(nnx.Module):
     ) -> Float[Array, "*B T D"]:
         """Applies the two layers to each position by itself."""
         w1, w2 = read(self.w1, self.dtype), read(self.w2, self.dtype)
-        hidden = dropout(self.activation(add_bias(x @ w1, self.b1)), self.dropout_rate, seed)
-        return add_bias(hidden @ w2, self.b2)
+        hidden = self.activation(add_bias(product(x, w1), self.b1))
+        hidden = dropout(hidden, self.dropout_rate, seed)
+        return add_bias(product(hidden, w2), self.b2)
 
 
 class LayerNorm(nnx.Module):

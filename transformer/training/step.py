@@ -20,6 +20,7 @@ from transformer.model.layers import read
 from transformer.sharding import (
     batch_sharding,
     batch_shards,
+    platform,
     replicated,
     shape_template,
     tree_shardings,
@@ -164,6 +165,10 @@ def make_train_step(
             # gradient is cut until here, and the stored matrix is not.
             grads = jax.lax.with_sharding_constraint(grads, shardings.params)
         with jax.named_scope("optimizer"):
+            if platform(mesh) == "cpu":
+                # No matrix is overwritten before the last product has read it, which XLA sees only
+                # so: it would copy each of them.
+                grads = jax.lax.optimization_barrier(grads)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
         ema = state.ema
