@@ -11,7 +11,7 @@ import pytest
 from transformer.config import MeshConfig
 from transformer.errors import UserError
 from transformer.sharding import make_mesh, replicated
-from transformer.training.checkpoint import Checkpoints, read_weights, saved_steps
+from transformer.training.checkpoint import Checkpoints, averaged_steps, read_weights, saved_steps
 from transformer.training.step import TrainState
 
 
@@ -36,7 +36,7 @@ def written(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     checkpoints = Checkpoints(workdir, keep_last=3, keep_best=1)
     for step in (1, 2, 4, 6):
-        checkpoints.save(make_state(step, float(step)), {"data": {"next_index": step}})
+        checkpoints.save(make_state(step, float(step)), {"data": {"next_index": step}, "stops": []})
     for step, bleu in ((2, 10.0), (4, 30.0), (6, 20.0)):
         checkpoints.save_best(step, make_state(step, float(step)).params, bleu)
     checkpoints.close()
@@ -53,7 +53,7 @@ def test_the_newest_is_restored_whole(workdir):
     assert checkpoints.latest_step == 6
     state, progress = checkpoints.restore(template(make_state(0, 0.0)))
     assert_equal(state, make_state(6, 6.0))
-    assert progress == {"data": {"next_index": 6}}
+    assert progress == {"data": {"next_index": 6}, "stops": []}
     checkpoints.close()
 
 
@@ -109,12 +109,76 @@ def truncate(folder):
 def test_a_truncated_checkpoint_offers_the_newest_whole_one(workdir):
     truncate(workdir / "checkpoints" / "6")
     checkpoints = Checkpoints(workdir, 3, 1)
-    message = r"checkpoints/6 is damaged .*; the newest whole one is step 4"
+    message = r"checkpoints/6 cannot be read; .*; the newest whole one before it is step 4: move 6"
     with pytest.raises(UserError, match=message):
         checkpoints.restore(template(make_state(0, 0.0)))
     with pytest.raises(UserError, match=message):
         read_weights(workdir, template(make_state(0, 0.0).params))
     checkpoints.close()
+
+
+def test_where_a_run_was_stopped_decides_no_average(tmp_path):
+    """Stopped after 3, 4, 7 and 9 steps, it keeps and averages what it does when left alone."""
+    alone, stopped, stops = tmp_path / "alone", tmp_path / "stopped", []
+    for step in (2, 3, 4, 6, 7, 8, 9, 10):
+        for workdir in (alone, stopped)[step % 2 :]:
+            checkpoints = Checkpoints(workdir, keep_last=3, keep_best=0)
+            if step % 2:
+                stops.append(step)
+            checkpoints.save(make_state(step, float(step)), {"stops": stops * (workdir == stopped)})
+            checkpoints.close()
+        assert averaged_steps(stopped) == averaged_steps(alone) == saved_steps(alone)
+        assert saved_steps(stopped) == saved_steps(alone) + [step] * (step % 2)
+    example = template(make_state(0, 0.0).params)
+    means = [read_weights(workdir, example, average=3) for workdir in (alone, stopped)]
+    assert means[0][1] == means[1][1] == [6, 8, 10]
+    assert_equal(*(mean for mean, _ in means))
+
+
+def test_a_step_that_was_stopped_at_is_averaged_with_no_other(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep_last=3, keep_best=0)
+    for step, stops in ((2, []), (4, []), (5, [5])):
+        checkpoints.save(make_state(step, float(step)), {"stops": stops})
+    checkpoints.close()
+    example = template(make_state(0, 0.0).params)
+    assert read_weights(tmp_path, example)[1] == read_weights(tmp_path, example, step=5)[1] == [5]
+    assert read_weights(tmp_path, example, average=2)[1] == [2, 4]
+    with pytest.raises(UserError, match=r"^3 checkpoints .*/checkpoints holds 2, 4 to be"):
+        read_weights(tmp_path, example, average=3)
+
+
+def test_an_imports_weights_are_averaged_with_no_others(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep_last=3, keep_best=0)
+    checkpoints.save(make_state(0, 7.0), {})
+    checkpoints.close()
+    assert (saved_steps(tmp_path), averaged_steps(tmp_path)) == ([0], [])
+    checkpoints = Checkpoints(tmp_path, keep_last=3, keep_best=0)
+    for step in (2, 4):
+        checkpoints.save(make_state(step, float(step)), {"stops": []})
+    checkpoints.close()
+    assert (saved_steps(tmp_path), averaged_steps(tmp_path)) == ([0, 2, 4], [2, 4])
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")]
+)
+def test_too_little_memory_is_no_damage(workdir, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", fail)
+    with pytest.raises(type(error)):
+        read_weights(workdir, template(make_state(0, 0.0).params))
+
+
+def test_what_failed_is_said(workdir, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", fail)
+    message = r"6 cannot be read; .*Stale file handle\); there is no whole one before it\.$"
+    with pytest.raises(UserError, match=message):
+        read_weights(workdir, template(make_state(0, 0.0).params))
 
 
 def test_an_unfinished_save_is_no_checkpoint(workdir):

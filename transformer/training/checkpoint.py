@@ -9,11 +9,13 @@ leaves a temporary folder, which is not taken for a checkpoint.
 """
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from jaxtyping import Array, Int
+from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from transformer import hosts
 from transformer.errors import UserError
@@ -25,7 +27,8 @@ class Checkpoints:
 
     def __init__(self, workdir: pathlib.Path, keep_last: int, keep_best: int):
         self._folder = workdir / "checkpoints"
-        self._last = _manager(self._folder, max_to_keep=keep_last)
+        self._policy = _KeepLast(keep_last)
+        self._last = _manager(self._folder, preservation_policy=self._policy)
         self._best = keep_best and _manager(
             workdir / "best", max_to_keep=keep_best, best_fn=lambda metrics: metrics["bleu"]
         )
@@ -36,10 +39,14 @@ class Checkpoints:
         return self._last.latest_step()
 
     def save(self, state: TrainState, progress: dict[str, Any]) -> None:
-        """Starts writing `state`, and `progress` (JSON-able) beside it."""
+        """Starts writing `state`, and `progress` (JSON-able) beside it.
+
+        Of the steps in ``progress["stops"]`` none stays when a later one is saved.
+        """
         step = int(state.step)
         if step == self.latest_step:
             return
+        self._policy.stops = progress.get("stops", ())
         items = {"params": state.params, "opt_state": state.opt_state, "ema": state.ema}
         arrays = {k: ocp.args.StandardSave(v) for k, v in items.items() if v is not None}
         self._last.save(
@@ -85,6 +92,26 @@ def saved_steps(workdir: pathlib.Path, best: bool = False) -> list[int]:
     return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
 
 
+def averaged_steps(workdir: pathlib.Path) -> list[int]:
+    """Those of `saved_steps` that section 6.1 takes the mean of, oldest first.
+
+    An import's weights are left out, and those of steps at which the run was told to stop: where it
+    was interrupted must not decide what it comes to.
+    """
+    steps = saved_steps(workdir)
+    if not any(steps):
+        return []
+    manager = _manager(workdir / "checkpoints", read_only=True)
+
+    def read(step: int) -> list[int]:
+        arguments = ocp.args.Composite(progress=ocp.args.JsonRestore())
+        return manager.restore(step, args=arguments)["progress"].get("stops", [])
+
+    stops = _newest_or_explain(workdir / "checkpoints", manager, steps[-1], read)
+    manager.close()
+    return [step for step in steps if step and step not in stops]
+
+
 def read_weights(
     workdir: pathlib.Path,
     template: dict[str, Any],
@@ -99,7 +126,7 @@ def read_weights(
       workdir: the run's folder.
       template: shapes with shardings, nested like the parameters.
       ema: the moving average instead of the parameters (best ones hold what was validated).
-      average: the mean of so many checkpoints, at least 1 (section 6.1).
+      average: the mean of so many checkpoints, at least 1; of several of `averaged_steps`.
       best: by validation BLEU, among those kept for it, instead of the last.
       step: this checkpoint instead of the last; with `average`, it is the last of those averaged.
 
@@ -116,8 +143,11 @@ def read_weights(
     manager = _manager(where, read_only=True)
     if best:
         steps = sorted(steps, key=lambda saved: manager.metrics(saved)["bleu"])
+    elif average > 1:
+        steps = averaged_steps(workdir)
+        held = f"{', '.join(map(str, steps)) or 'none'} to be averaged"
     if step is not None:
-        steps = steps[: steps.index(step) + 1]
+        steps = steps[: steps.index(step) + 1] if best else [s for s in steps if s <= step]
     if len(steps) < average:
         raise UserError(
             f"{average} checkpoints cannot be averaged: {where} holds {held}; lower --average."
@@ -155,22 +185,41 @@ def _manager(folder: pathlib.Path, read_only: bool = False, **options) -> ocp.Ch
     )
 
 
+class _KeepLast(preservation_policy.PreservationPolicy):
+    """Keeps so many of the newest checkpoints at which the run did not stop, and the newest one."""
+
+    def __init__(self, count: int):
+        self._count = count
+        self.stops: Sequence[int] = ()
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        last = [step for step in steps if step not in self.stops][-self._count :]
+        return [step in last or step == steps[-1] for step in steps]
+
+
 def _newest_or_explain(folder: pathlib.Path, manager: ocp.CheckpointManager, step: int, read):
     """`read(step)`; where that fails, a sentence that offers the newest step that can be read."""
     try:
         return read(step)
+    except MemoryError:
+        raise
     except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error):  # the device's memory
+            raise
         broken = error
     for older in sorted((s for s in manager.all_steps() if s < step), reverse=True):
         try:
             read(older)
         except Exception:
             continue
-        offer = f"the newest whole one is step {older}"
+        offer = f"the newest whole one before it is step {older}: move {step} away to go on from it"
         break
     else:
-        offer = "and there is no older whole one"
+        offer = "there is no whole one before it"
+    reason = f"{type(broken).__name__}: {str(broken).strip()}".splitlines()[0]
     raise UserError(
-        f"checkpoint {folder / str(step)} is damaged or belongs to another model "
-        f"({type(broken).__name__}); {offer}. Delete that folder to go on from the one before."
+        f"checkpoint {folder / str(step)} cannot be read; it is damaged or of another model, or "
+        f"the disk failed ({reason[:200]}); {offer}."
     ) from broken

@@ -17,7 +17,7 @@ from transformer.errors import UserError
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
 from transformer.sharding import mesh_that_fits, shape_template, tree_shardings
 from transformer.training import workdir as workdir_lib
-from transformer.training.checkpoint import read_weights, saved_steps
+from transformer.training.checkpoint import averaged_steps, read_weights
 from transformer.training.step import abstract_model
 
 
@@ -135,7 +135,7 @@ def _read(
     average = weights.average
     if average is None:
         single = weights.best or weights.step is not None
-        held = len(saved_steps(workdir))
-        average = 1 if single else max(1, min(config.training.average_last, held))
+        held = 1 if single else len(averaged_steps(workdir))
+        average = max(1, min(config.training.average_last, held))
     ema = has_ema if weights.ema is None else weights.ema
     return read_weights(workdir, template, ema, average, weights.best, weights.step)

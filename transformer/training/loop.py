@@ -17,7 +17,7 @@ from transformer.data.batching import Batch
 from transformer.data.pipeline import TrainData
 from transformer.sharding import make_mesh, put_batch, row_blocks, shape_template
 from transformer.training import workdir as workdir_lib
-from transformer.training.checkpoint import Checkpoints, read_weights, saved_steps
+from transformer.training.checkpoint import Checkpoints, averaged_steps, read_weights, saved_steps
 from transformer.training.meter import Meter
 from transformer.training.metrics import MetricsLog, Progress, say_line
 from transformer.training.prepare import prepare_start, prepare_validation, row_multiple
@@ -92,7 +92,7 @@ def _prepare(
     workdir_lib.claim(workdir, config, tokenizer)
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0, rows)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
-    progress = {"data": None, "best_bleu": None, "stale": 0}
+    progress = {"data": None, "best_bleu": None, "stale": 0, "stops": []}
     template = state_template(init, shardings)
     if not checkpoints.latest_step:
         state = init()
@@ -102,7 +102,8 @@ def _prepare(
         count = workdir_lib.describe(workdir, state.params)
         say(f"model: {count:,} parameters, {jax.device_count()} x {jax.devices()[0].device_kind}")
     else:
-        state, progress = checkpoints.restore(template)
+        state, stored = checkpoints.restore(template)
+        progress |= stored
         say(f"resumed {workdir} at step {int(state.step)}")
 
     train_step = make_train_step(config, tokenizer.vocab_size, mesh, shardings)
@@ -158,6 +159,8 @@ def _loop(
             if step % training.checkpoint_every == 0 or last:
                 save()
         if stop.signal:
+            if step != run.checkpoints.latest_step:
+                progress["stops"].append(step)
             save()
             bar.message(f"{stop.signal.name}: saved step {step}; the same command goes on from it")
     finally:
@@ -207,7 +210,7 @@ def _judge(run: Run, state: TrainState, bleu: float, progress: dict[str, Any]) -
 def _validate_average(run: Run, state: TrainState, step: int, log: MetricsLog, bar: Progress):
     """Scores the mean of the last checkpoints beside the last one (section 6.1)."""
     hosts.gather("written", None)  # the first process has deleted those that are not kept
-    count = min(run.config.training.average_last, len(saved_steps(run.workdir)))
+    count = min(run.config.training.average_last, len(averaged_steps(run.workdir)))
     if count < 2:
         return None
     template = shape_template(state.params, jax.tree.map(lambda a: a.sharding, state.params))

@@ -102,6 +102,6 @@ class Meter:
         saved = "there is no checkpoint yet" if good is None else f"step {good} is saved and good"
         raise UserError(
             f"the loss of step {step} is {metrics.loss} and its gradient norm "
-            f"{metrics.gradient_norm}; the batch is in {path}; {saved}. Lower "
-            "config.training.learning_rate_scale, or set config.training.clip_norm=1.0."
+            f"{metrics.gradient_norm}; the batch is in {path}; {saved}. Begin in another --workdir "
+            "with a lower config.training.learning_rate_scale or config.training.clip_norm=1.0."
         )

@@ -48,11 +48,15 @@ CHANGEABLE_BEFORE_TRAINING = (
     "model.feed_forward_dropout_rate"
 ).split()
 
+# What of data.json says which text it was, and how it was cut.
+_OF_TEXT = ("pairs", "source_tokens", "target_tokens", "lengths_crc32")
+_OF_BATCHES = ("steps_per_epoch", "shapes")
+
 _SHARE = "all hosts need one folder that they share (NFS, for example) as --workdir"
 
 
 def check(workdir: pathlib.Path, config: Config) -> None:
-    """Refuses a folder that holds another experiment than `config`.
+    """Refuses a folder that holds another experiment than `config`, and checkpoints of it.
 
     Raises:
       UserError: what differs is named; or processes find different things in `workdir`.
@@ -65,7 +69,7 @@ def check(workdir: pathlib.Path, config: Config) -> None:
         },
         _SHARE,
     )
-    if not (workdir / CONFIG).exists():
+    if not (workdir / CONFIG).exists() or not saved_steps(workdir):
         return
     allowed = CHANGEABLE + (CHANGEABLE_BEFORE_TRAINING if saved_steps(workdir) == [0] else [])
     changed = {
@@ -82,13 +86,13 @@ def check(workdir: pathlib.Path, config: Config) -> None:
 
 
 def stored_vocabulary(workdir: pathlib.Path, vocab_path: str) -> Tokenizer | None:
-    """The vocabulary that the run was begun with, None for a new run.
+    """The vocabulary that the run was begun with, None for one that has no checkpoint yet.
 
     Raises:
       UserError: it is not the one at `vocab_path`, where that is not empty.
     """
     path = workdir / VOCABULARY
-    if not path.exists():
+    if not path.exists() or not saved_steps(workdir):
         return None
     stored = load_tokenizer(path)
     if vocab_path and load_tokenizer(vocab_path).fingerprint != stored.fingerprint:
@@ -146,9 +150,14 @@ def load(workdir: pathlib.Path) -> tuple[Config, Tokenizer]:
 def describe_data(
     workdir: pathlib.Path, data: TrainData, validation_pairs: int, row_multiple: int
 ) -> None:
-    """Writes how much the run learns from, what was left out, and the shapes of its batches."""
+    """Writes how much the run learns from, what was left out, and the shapes of its batches.
+
+    Raises:
+      UserError: a run that has begun was given other text, or this code makes other batches of it.
+    """
     statistics = {
         "pairs": data.num_pairs,
+        "lengths_crc32": data.fingerprint,
         "dropped": data.dropped,
         "source_tokens": data.source_tokens,
         "target_tokens": data.target_tokens,
@@ -158,14 +167,35 @@ def describe_data(
         "row_multiple": row_multiple,
         "validation_pairs": validation_pairs,
     }
+    _check_data(workdir, statistics)
     if hosts.is_first():
         write(workdir / DATA, json.dumps(statistics, indent=2) + "\n")
 
 
+def _check_data(workdir: pathlib.Path, statistics: dict[str, Any]) -> None:
+    """The place of a run in its data means nothing in other data, nor in other batches of it."""
+    stored = _stored_data(workdir)
+    for advice, names in (
+        ("the text is not that which the run began with; restore it", _OF_TEXT),
+        ("its batches were made by another version of this code; take that one", _OF_BATCHES),
+    ):
+        for name in names:
+            if stored.get(name, statistics[name]) != statistics[name]:
+                raise UserError(
+                    f"{workdir} cannot go on: {name} in {DATA} is {stored[name]}, but now "
+                    f"{statistics[name]}: {advice}, or name another --workdir."
+                )
+
+
 def stored_row_multiple(workdir: pathlib.Path) -> int | None:
     """What `describe_data` wrote, if the run in `workdir` has begun."""
+    return _stored_data(workdir).get("row_multiple")
+
+
+def _stored_data(workdir: pathlib.Path) -> dict[str, Any]:
+    """What `describe_data` wrote, empty if the run in `workdir` has not begun."""
     begun = max(saved_steps(workdir), default=0) > 0 and (workdir / DATA).exists()
-    return read_json(workdir / DATA).get("row_multiple") if begun else None
+    return read_json(workdir / DATA) if begun else {}
 
 
 def describe(workdir: pathlib.Path, params: Any) -> int:
