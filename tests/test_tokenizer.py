@@ -52,6 +52,17 @@ def test_whitespace_only_separates_words(tokenizer):
     assert tokenizer.decode([first]) == ["the cat sees dog"]
 
 
+@pytest.mark.parametrize("space", ["\n", "\r", "\r\n", "\t", "\x1c", "\u2028", "\x85", "\n  "])
+def test_bytes_that_make_whitespace_end_no_line(tokenizer, space):
+    byte_ids = {piece: i for i, piece in enumerate(tokenizer.pieces(range(tokenizer.vocab_size)))}
+    spelt = [byte_ids[f"<0x{byte:02X}>"] for byte in space.encode()]
+    cat, dog = tokenizer.encode(["the cat", "the dog"])
+    texts = tokenizer.decode([[*spelt, *cat, *spelt, *dog, *spelt], spelt])
+    assert texts == ["the cat the dog", ""]
+    [inside] = tokenizer.decode([[*tokenizer.encode(["cat"])[0], *spelt, byte_ids["<0x41>"]]])
+    assert inside == "cat A"
+
+
 def test_decode_stops_at_the_end_token_and_skips_padding(tokenizer):
     cat, dog = tokenizer.encode(["the cat", "the dog"])
     assert tokenizer.decode([[BOS, *cat, EOS, *dog], [PAD, *dog, PAD]]) == ["the cat", "the dog"]

@@ -100,10 +100,15 @@ class Tokenizer:
     def decode(
         self, ids: Sequence[Sequence[int]] | Integer[np.ndarray, "sentences length"]
     ) -> list[str]:
-        """Text of each sequence, up to its first EOS; PAD and BOS are left out."""
+        """Text of each sequence, up to its first EOS; PAD and BOS are left out.
+
+        Its whitespace is what `encode` makes of it: a model may put newlines together from byte
+        pieces, and a text must stay one line of the file that it is written to.
+        """
         sequences = ids.tolist() if isinstance(ids, np.ndarray) else ids
         words = [self._words_only(sequence) for sequence in sequences]
-        return self._processor.decode(words) if words else []
+        texts = self._processor.decode(words) if words else []
+        return [" ".join(text.split()) for text in texts]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces of one sequence as SentencePiece writes them, reserved ones included."""
