@@ -123,6 +123,14 @@ def test_pairs_from_pipes(pipe):
     assert read_pairs(*paths) == Corpus(["1", "2"], ["3", "4"])
 
 
+@pytest.mark.parametrize(("source_lines", "target_lines"), [(3, 2), (2, 3), (9, 2), (0, 5)])
+def test_pipes_of_different_length(pipe, source_lines, target_lines):
+    source, target = pipe(b"1\n" * source_lines), pipe(b"1\n" * target_lines)
+    expected = f"{source} has {source_lines} lines and {target} has {target_lines};"
+    with pytest.raises(UserError, match=expected):
+        read_pairs(source, target)
+
+
 def test_damaged_pipes(pipe):
     whole = gzip.compress(b"1\n" * 99)
     for damaged in (whole[:2], whole[:-9], whole[:10] + b"\x07" + whole[11:]):

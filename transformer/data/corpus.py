@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import io
+import itertools
 import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,15 +157,18 @@ def iter_pairs(source_path: str, target_path: str) -> Iterator[tuple[str, str]]:
       UserError: where `iter_lines` does; or, after the shorter file's last line, because the
         files have different numbers of lines.
     """
-    paths = source_path, target_path
-    try:
-        yield from zip(*map(iter_lines, paths), strict=True)
-    except ValueError as error:
-        source_lines, target_lines = (sum(1 for _ in iter_lines(path)) for path in paths)
-        raise UserError(
-            f"{source_path} has {source_lines} lines and {target_path} has {target_lines}; "
-            "line n of one must be the translation of line n of the other."
-        ) from error
+    sides = iter_lines(source_path), iter_lines(target_path)
+    for count, pair in enumerate(itertools.zip_longest(*sides)):
+        if None in pair:  # the rest is counted from here on: a pipe cannot be read again
+            source_lines, target_lines = (
+                count + (text is not None) + sum(1 for _ in side)
+                for text, side in zip(pair, sides, strict=True)
+            )
+            raise UserError(
+                f"{source_path} has {source_lines} lines and {target_path} has {target_lines}; "
+                "line n of one must be the translation of line n of the other."
+            )
+        yield pair
 
 
 def _from_files(config: DataConfig, split: Split) -> Corpus:
