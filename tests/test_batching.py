@@ -94,6 +94,25 @@ def test_leftovers_are_promoted():
     assert sizes == [2, 6]
 
 
+@pytest.mark.parametrize(
+    ("shortest", "longest"), [(5, 5), (5, 6), (5, 9), (4, 9), (10, 13), (16, 16)]
+)
+def test_regular_lengths(shortest, longest):
+    """All pairs of a task may be equally long, so that nothing is left for the last shape."""
+    rng = np.random.default_rng(longest)
+    for n, batch_tokens, row_multiple, max_shapes in itertools.product(
+        (1, 64, 1000), (128, 512, 1000), (1, 8), (1, 2, 4, 12)
+    ):
+        source = rng.integers(shortest, longest + 1, n)
+        for target in (source, rng.integers(shortest, longest + 1, n)):
+            buckets = Buckets(source, target, batch_tokens, row_multiple, max_shapes)
+            assert len(buckets.shapes) <= max_shapes
+            for shape in buckets.shapes:
+                assert shape.rows % row_multiple == 0
+                assert shape.rows * max(shape[:2]) <= batch_tokens
+            assert_exact(buckets, buckets.epoch(rng), source, target)
+
+
 def test_boundaries_are_the_best_chain():
     """Against all chains of a small histogram, tried one by one."""
     rng = np.random.default_rng(2)

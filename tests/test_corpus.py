@@ -2,15 +2,20 @@
 
 import dataclasses
 import gzip
+import io
+import os
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 from tests.helpers import base_config
 from transformer.data import corpus as corpus_lib
-from transformer.data.corpus import Corpus, keep_pairs, load_corpus, read_lines
+from transformer.data.corpus import Corpus, keep_pairs, load_corpus, read_lines, read_pairs
 from transformer.errors import UserError
+
+COMPRESS = pytest.mark.parametrize("compress", [bytes, gzip.compress])
 
 
 def data_config(**changes):
@@ -61,7 +66,7 @@ def test_files_of_different_length(files):
     assert "a.de has 2" in message
 
 
-@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@COMPRESS
 def test_invalid_utf8_is_located(files, compress):
     message = refusal(files(b"1\n2\n", compress("\ufeffä\nb".encode() + b"\xff\n")))
     assert "a.de, line 2:" in message
@@ -76,6 +81,70 @@ def test_unreadable_files(files, tmp_path):
         message = refusal(files(damaged, b"1\n"))
         assert message.startswith("Cannot read")
         assert "a.en" in message
+
+
+@pytest.fixture
+def pipe():
+    """Makes a pipe that gives some bytes once; returns its path, as <(zcat text.gz) in a shell."""
+    writers, ends = [], []
+
+    def feed(end, content):
+        with open(end, "wb") as file:
+            file.write(content)
+
+    def start(content):
+        read_end, write_end = os.pipe()
+        ends.append(read_end)
+        writers.append(threading.Thread(target=feed, args=(write_end, content), daemon=True))
+        writers[-1].start()
+        return f"/dev/fd/{read_end}"
+
+    yield start
+    for end in ends:
+        os.close(end)
+    for writer in writers:
+        writer.join()
+
+
+@COMPRESS
+@pytest.mark.parametrize(
+    "text", ["", "\ufeff", "a", "\ufeffä\n\ufeffb\r\n", "one\n\ntwo\n" * 40_000]
+)
+def test_pipes_give_what_files_give(pipe, tmp_path, compress, text):
+    expected = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    expected = expected if expected[-1] else expected[:-1]  # after the last line end
+    (tmp_path / "file").write_bytes(compress(text.encode()))
+    assert read_lines(tmp_path / "file") == expected
+    assert read_lines(pipe(compress(text.encode()))) == expected
+
+
+def test_pairs_from_pipes(pipe):
+    paths = pipe(b"1\n2\n"), pipe(gzip.compress(b"3\n4"))
+    assert read_pairs(*paths) == Corpus(["1", "2"], ["3", "4"])
+
+
+@pytest.mark.parametrize(("source_lines", "target_lines"), [(3, 2), (2, 3), (9, 2), (0, 5)])
+def test_pipes_of_different_length(pipe, source_lines, target_lines):
+    source, target = pipe(b"1\n" * source_lines), pipe(b"1\n" * target_lines)
+    expected = f"{source} has {source_lines} lines and {target} has {target_lines};"
+    with pytest.raises(UserError, match=expected):
+        read_pairs(source, target)
+
+
+def test_damaged_pipes(pipe):
+    whole = gzip.compress(b"1\n" * 99)
+    for damaged in (whole[:2], whole[:-9], whole[:10] + b"\x07" + whole[11:]):
+        with pytest.raises(UserError, match=r"^Cannot read /dev/fd/\d+: .*[^.]\.$"):
+            read_lines(pipe(damaged))
+
+
+def test_reasons_end_with_one_full_stop(monkeypatch):
+    def fail(*_):
+        raise io.UnsupportedOperation("File or stream is not seekable.")
+
+    monkeypatch.setattr(corpus_lib, "open", fail, raising=False)
+    with pytest.raises(UserError, match=r"seekable\.$"):
+        read_lines("text")
 
 
 def test_empty_corpus_and_unnamed_files(files):

@@ -55,6 +55,22 @@ def test_unknown_characters_blanks_and_reserved_ids(tokenizer):
     assert tokenizer.decode(np.array([[EOS, PAD]])) == [""]
 
 
+@pytest.mark.parametrize("space", ["\n", "\r", "\t", "\u2028"])
+def test_bytes_that_make_whitespace_end_no_line(files, space):
+    """Where the target's model spells in bytes."""
+    model = train_tokenizer(TARGETS, 300).model_proto
+    spelt = [f"<0x{byte:02X}>" for byte in space.encode()]
+    table = json.loads(files["vocab.json"])
+    table |= {piece: len(table) + i for i, piece in enumerate(spelt)}
+    tokenizer = MarianTokenizer.from_files(
+        files | {"target.spm": model, "vocab.json": json.dumps(table).encode()}
+    )
+    ids = list(range(tokenizer.vocab_size - len(spelt), tokenizer.vocab_size))
+    assert tokenizer.pieces(ids) == spelt
+    one = tokenizer.encode(["one"])[0]
+    assert tokenizer.decode([[*ids, *one, *ids, *one, *ids], ids]) == ["one one", ""]
+
+
 def test_the_piece_of_a_language_is_taken_whole_where_the_model_has_it(tokenizer):
     [ids] = tokenizer.encode([">>deu<< one"])
     assert tokenizer.pieces(ids[:1]) == [">>deu<<"]

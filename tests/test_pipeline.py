@@ -245,8 +245,11 @@ def test_dropped_pairs_are_counted():
 
 def test_nothing_left_is_an_error_that_says_why():
     corpus = Corpus(["", "ba " * 60], ["de", "de"])
-    with pytest.raises(UserError, match=r"1 empty, 1 too long.*config\.data\.max_length"):
+    reasons = r"text is left \(1 empty, 1 too long\).*config\.data\.max_length \(50\)"
+    with pytest.raises(UserError, match=f"training {reasons}"):
         build_train_data(data_config(), TOKENIZER, corpus, 0, 1)
+    with pytest.raises(UserError, match=f"validation {reasons}"):
+        build_eval_data(data_config(), TOKENIZER, corpus, 1)
 
 
 def test_rows_that_cannot_be_cut():

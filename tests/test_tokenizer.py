@@ -2,11 +2,14 @@
 
 import hashlib
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import sentencepiece
 
+from transformer.data import tokenizer as tokenizer_lib
 from transformer.data.tokenizer import BOS, EOS, PAD, UNK, Sentences, Tokenizer, train_tokenizer
 from transformer.errors import UserError
 
@@ -49,6 +52,17 @@ def test_whitespace_only_separates_words(tokenizer):
     assert tokenizer.decode([first]) == ["the cat sees dog"]
 
 
+@pytest.mark.parametrize("space", ["\n", "\r", "\r\n", "\t", "\x1c", "\u2028", "\x85", "\n  "])
+def test_bytes_that_make_whitespace_end_no_line(tokenizer, space):
+    byte_ids = {piece: i for i, piece in enumerate(tokenizer.pieces(range(tokenizer.vocab_size)))}
+    spelt = [byte_ids[f"<0x{byte:02X}>"] for byte in space.encode()]
+    cat, dog = tokenizer.encode(["the cat", "the dog"])
+    texts = tokenizer.decode([[*spelt, *cat, *spelt, *dog, *spelt], spelt])
+    assert texts == ["the cat the dog", ""]
+    [inside] = tokenizer.decode([[*tokenizer.encode(["cat"])[0], *spelt, byte_ids["<0x41>"]]])
+    assert inside == "cat A"
+
+
 def test_decode_stops_at_the_end_token_and_skips_padding(tokenizer):
     cat, dog = tokenizer.encode(["the cat", "the dog"])
     assert tokenizer.decode([[BOS, *cat, EOS, *dog], [PAD, *dog, PAD]]) == ["the cat", "the dog"]
@@ -62,6 +76,45 @@ def test_training_is_repeatable(tokenizer):
     assert again.model_proto == tokenizer.model_proto
     assert again.fingerprint == hashlib.sha256(tokenizer.model_proto).hexdigest()
     assert train_tokenizer(TEXT, 329).fingerprint != tokenizer.fingerprint
+
+
+def test_processes_learn_from_the_same_sample_of_much_text():
+    script = """
+import sys
+from transformer.data import tokenizer
+tokenizer._TRAINER_SENTENCES = 200  # of 3,000
+words = "the cat dog house tree sees loves old young Haus Hund Katze Baum sieht liebt alte".split()
+text = (" ".join(words[i * k * k % len(words)] for k in range(1, 9)) + f" {i}" for i in range(3000))
+print(tokenizer.train_tokenizer(text, 330).fingerprint)
+"""
+    runs = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert runs[0].stdout == runs[1].stdout != ""
+
+
+def test_the_sample_is_fixed_and_draws_evenly():
+    whole = [str(i) for i in range(20_000)]
+    sample = tokenizer_lib._sampled(iter(whole), 2_000)
+    assert sample == tokenizer_lib._sampled(whole, 2_000)
+    assert len(set(sample)) == 2_000 and set(sample) <= set(whole)
+    tenths = np.bincount([int(text) // 2_000 for text in sample], minlength=10)
+    assert (abs(tenths - 200) < 60).all()  # four standard deviations
+    # What every version of Python draws, and what takes no part in the drawing.
+    drawn = ["0", "1", "7", "3"]
+    assert tokenizer_lib._sampled(whole[:9], 4) == drawn
+    skipped = ["", " \u2028\t", "x" * 4193, "ä" * 2097]
+    assert tokenizer_lib._sampled(skipped + whole[:9], 4) == drawn
+    longest = ["ä" * 2096 + " " * 9, "x " * 2096]
+    assert tokenizer_lib._sampled([*longest, "a"], 3) == [*longest, "a"]
+
+
+@pytest.mark.parametrize("sentence", ["x" * 4192, "x" * 4193, "ä" * 2096, "ä" * 2097])
+def test_the_sample_has_what_sentencepiece_takes(sentence):
+    learnt = train_tokenizer([*TEXT, sentence], 325)
+    pieces = learnt.pieces(range(learnt.vocab_size))
+    assert (sentence[0] in pieces) == (tokenizer_lib._sampled([sentence], 1) == [sentence])
 
 
 def test_unigram_vocabulary():

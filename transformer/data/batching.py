@@ -203,7 +203,7 @@ def _rows_near(most: int, row_multiple: int) -> list[int]:
 def _planned(chain: np.ndarray, kinds: np.ndarray, counts: np.ndarray, budget) -> _Planned:
     """Gives each element of the chain its rows: those that leave the fewest pairs to promote.
 
-    An element that fills no batch becomes no shape.
+    An element that fills no batch becomes no shape, nor does the last if no pair is left for it.
     """
     counts = np.bincount(_first_fit(chain, kinds), counts, len(chain)).astype(int).tolist()
     shapes, cells, total, waiting = [], 0, 0, 0
@@ -211,7 +211,7 @@ def _planned(chain: np.ndarray, kinds: np.ndarray, counts: np.ndarray, budget) -
         waiting += counts[i]
         most = most_rows(source_length, target_length, *budget)
         if i == len(chain) - 1:
-            rows = fewest_empty(waiting, most, budget[1])
+            rows = fewest_empty(waiting, most, budget[1]) if waiting else most
             batches, waiting = -(-waiting // rows), 0
         else:
             rows = min(_rows_near(most, budget[1]), key=lambda rows: waiting % rows)

@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import io
+import itertools
 import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,20 +74,21 @@ def read_lines(path: str | pathlib.Path) -> list[str]:
 def iter_lines(path: str | pathlib.Path) -> Iterator[str]:
     r"""The lines of a UTF-8 text file, plain or gzip-compressed, without their line ends.
 
-    A line ends at \n alone (or \r\n): characters such as U+2028, at which `str.splitlines` cuts
-    too, occur inside sentences of web text and would shift all later pairs.
+    It is read once, from its start to its end, so that it may be a pipe. A line ends at \n alone
+    (or \r\n): characters such as U+2028, at which `str.splitlines` cuts too, occur inside sentences
+    of web text and would shift all later pairs.
 
     Raises:
       UserError: the file cannot be read, or a line is not UTF-8 (its number is named).
     """
     try:
         with open(path, "rb") as file:
-            compressed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-        with (gzip.open if compressed else open)(path, "rb") as file:
-            yield from _decoded(file, str(path))
+            compressed = file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
+            text = gzip.GzipFile(fileobj=file) if compressed else file
+            yield from _decoded(text, str(path))
     except (OSError, EOFError, zlib.error) as error:  # the last two: damaged gzip
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"Cannot read {path}: {reason}.") from error
+        raise UserError(f"Cannot read {path}: {reason.removesuffix('.')}.") from error
 
 
 def split_lines(raw: bytes, name: str) -> list[str]:
@@ -99,9 +101,11 @@ def split_lines(raw: bytes, name: str) -> list[str]:
 
 
 def _decoded(file: io.BufferedIOBase, name: str) -> Iterator[str]:
-    if file.read(len(_BOM)) != _BOM:
-        file.seek(0)
     for number, line in enumerate(file, start=1):  # bytes: only \n ends a line
+        if number == 1:
+            line = line.removeprefix(_BOM)
+            if not line:  # the mark is all there is
+                return
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -153,15 +157,18 @@ def iter_pairs(source_path: str, target_path: str) -> Iterator[tuple[str, str]]:
       UserError: where `iter_lines` does; or, after the shorter file's last line, because the
         files have different numbers of lines.
     """
-    paths = source_path, target_path
-    try:
-        yield from zip(*map(iter_lines, paths), strict=True)
-    except ValueError as error:
-        source_lines, target_lines = (sum(1 for _ in iter_lines(path)) for path in paths)
-        raise UserError(
-            f"{source_path} has {source_lines} lines and {target_path} has {target_lines}; "
-            "line n of one must be the translation of line n of the other."
-        ) from error
+    sides = iter_lines(source_path), iter_lines(target_path)
+    for count, pair in enumerate(itertools.zip_longest(*sides)):
+        if None in pair:  # the rest is counted from here on: a pipe cannot be read again
+            source_lines, target_lines = (
+                count + (text is not None) + sum(1 for _ in side)
+                for text, side in zip(pair, sides, strict=True)
+            )
+            raise UserError(
+                f"{source_path} has {source_lines} lines and {target_path} has {target_lines}; "
+                "line n of one must be the translation of line n of the other."
+            )
+        yield pair
 
 
 def _from_files(config: DataConfig, split: Split) -> Corpus:

@@ -93,11 +93,12 @@ class MarianTokenizer(Tokenizer):
     def decode(
         self, ids: Sequence[Sequence[int]] | Integer[np.ndarray, "sentences length"]
     ) -> list[str]:
-        """Text of each sequence, up to its first EOS; PAD and BOS are left out."""
+        """Text of each sequence, see `Tokenizer.decode`; its whitespace, too, is reduced."""
         sequences = ids.tolist() if isinstance(ids, np.ndarray) else ids
         words = [self.pieces(self._words_only(sequence)) for sequence in sequences]
         # The source's pieces, which the target's model does not know, keep their sign for a space.
-        return [self._target.decode_pieces(row).replace("▁", " ").strip() for row in words]
+        texts = (self._target.decode_pieces(row).replace("▁", " ") for row in words)
+        return [" ".join(text.split()) for text in texts]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces of one sequence as SentencePiece writes them, reserved ones included."""

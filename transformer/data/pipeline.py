@@ -152,7 +152,7 @@ def plan_train_data(
     Raises:
       UserError: no pair passes the filters, or `batch_tokens` is too small for the longest.
     """
-    pairs, dropped = _filtered(pairs, config.max_length, config.max_length_ratio)
+    pairs, dropped = _filtered("training", pairs, config.max_length, config.max_length_ratio)
     if config.packing:
         batcher = Packing(*pairs.lengths, config.batch_tokens, config.max_length, row_multiple)
     else:
@@ -171,7 +171,8 @@ def build_eval_data(
     Raises:
       UserError: no pair is left, or `batch_tokens` is too small for the longest.
     """
-    pairs, dropped = _filtered(encode_pairs(tokenizer, corpus), config.max_length, float("inf"))
+    pairs = encode_pairs(tokenizer, corpus)
+    pairs, dropped = _filtered("validation", pairs, config.max_length, float("inf"))
     batcher = Buckets(*pairs.lengths, config.batch_tokens, row_multiple, _EVAL_SHAPES)
     return EvalData(pairs, batcher, dropped)
 
@@ -198,13 +199,13 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], target: bool = False) -> 
     return Sentences(np.concatenate(ids), np.cumsum(lengths))
 
 
-def _filtered(pairs: Pairs | PreparedPairs, max_length: int, max_length_ratio: float):
+def _filtered(what: str, pairs: Pairs | PreparedPairs, max_length: int, max_length_ratio: float):
     keep, dropped = keep_pairs(*pairs.lengths, max_length, max_length_ratio)
     if not keep.any():
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
         raise UserError(
-            f"No sentence pair is left ({reasons}); raise config.data.max_length ({max_length}) "
-            "or check the text."
+            f"No sentence pair of the {what} text is left ({reasons}); "
+            f"raise config.data.max_length ({max_length}) or check the text."
         )
     return pairs.select(np.flatnonzero(keep)), dropped
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pathlib
+import random
 import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -20,6 +21,7 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 _RESERVED = 4
 _TRAINER_THREADS = 4  # unigram sums depend on it in the last bit: fixed, so models are repeatable
 _TRAINER_SENTENCES = 4_000_000  # a larger corpus is sampled; more text changes no vocabulary
+_TRAINER_BYTES = 4192  # SentencePiece skips longer sentences
 
 
 class Tokenizer:
@@ -98,10 +100,15 @@ class Tokenizer:
     def decode(
         self, ids: Sequence[Sequence[int]] | Integer[np.ndarray, "sentences length"]
     ) -> list[str]:
-        """Text of each sequence, up to its first EOS; PAD and BOS are left out."""
+        """Text of each sequence, up to its first EOS; PAD and BOS are left out.
+
+        Its whitespace is what `encode` makes of it: a model may put newlines together from byte
+        pieces, and a text must stay one line of the file that it is written to.
+        """
         sequences = ids.tolist() if isinstance(ids, np.ndarray) else ids
         words = [self._words_only(sequence) for sequence in sequences]
-        return self._processor.decode(words) if words else []
+        texts = self._processor.decode(words) if words else []
+        return [" ".join(text.split()) for text in texts]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces of one sequence as SentencePiece writes them, reserved ones included."""
@@ -174,9 +181,11 @@ def train_tokenizer(
         the reserved and byte pieces; the message names the bound. Or there is no text.
     """
     model = io.BytesIO()
+    sample = _sampled(sentences, _TRAINER_SENTENCES)[::-1]
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(" ".join(sentence.split()) for sentence in sentences),
+            # Each is let go as SentencePiece takes its copy.
+            sentence_iterator=(" ".join(sample.pop().split()) for _ in range(len(sample))),
             model_writer=model,
             vocab_size=vocab_size,
             model_type=vocab_type,
@@ -187,7 +196,7 @@ def train_tokenizer(
             byte_fallback=True,
             character_coverage=0.9995,
             normalization_rule_name="identity",
-            input_sentence_size=_TRAINER_SENTENCES,
+            input_sentence_size=_TRAINER_SENTENCES,  # never exceeded, but kept in the model file
             shuffle_input_sentence=True,
             num_threads=_TRAINER_THREADS,
             minloglevel=2,  # errors arrive as exceptions; the rest is a flood
@@ -195,6 +204,29 @@ def train_tokenizer(
     except RuntimeError as error:
         raise _explained(error, vocab_size) from error
     return Tokenizer.from_bytes(model.getvalue())
+
+
+def _sampled(sentences: Iterable[str], most: int) -> list[str]:
+    """At most so many of the sentences that can be learnt from: each as likely, always the same.
+
+    SentencePiece's own sample differs from process to process. The numbers drawn are those that
+    every version of Python draws.
+    """
+    numbers, sample = random.Random(0), []
+    for i, sentence in enumerate(filter(_learnable, sentences)):
+        if i < most:
+            sample.append(sentence)
+        elif (place := int(numbers.random() * (i + 1))) < most:
+            sample[place] = sentence
+    return sample
+
+
+def _learnable(sentence: str) -> bool:
+    """Whether SentencePiece does not skip it, its whitespace reduced."""
+    if 4 * len(sentence) > _TRAINER_BYTES:  # as UTF-8 it may be too long
+        sentence = " ".join(sentence.split())
+        return 0 < len(sentence.encode()) <= _TRAINER_BYTES
+    return bool(sentence) and not sentence.isspace()
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
