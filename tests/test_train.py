@@ -20,6 +20,7 @@ from tensorboardX.proto import event_pb2
 
 from transformer.data.tokenizer import train_tokenizer
 from transformer.errors import UserError
+from transformer.training.checkpoint import saved_steps
 from transformer.training.load import load
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -164,6 +165,40 @@ def test_a_resumed_run_is_profiled(straight, run_script, compiled, tmp_path):
     assert next((workdir / "profile").glob("plugins/profile/*/*.xplane.pb")).stat().st_size
     resumed = losses(workdir)
     assert list(resumed)[-1] == 20 and losses(straight[0]).items() <= resumed.items()
+
+
+DIES_AFTER_VALIDATING = """
+import itertools, os, pathlib, time
+from experiments import cli, train
+from transformer.training import loop
+
+def judge(run, state, bleu, progress, calls=itertools.count(1)):
+    if next(calls) == 2:
+        while not (run.workdir / "checkpoints" / "8").exists():
+            time.sleep(0.01)
+        os._exit(9)
+
+loop._judge = judge
+cli.run(train.main)
+"""
+
+
+def test_a_run_that_dies_in_a_validation_has_saved_before(straight, tmp_path, run_script, compiled):
+    workdir, script = tmp_path / "run", tmp_path / "dies.py"
+    script.write_text(DIES_AFTER_VALIDATING)
+    arguments = [f"--config={CONFIG}", f"--workdir={workdir}", "--config.training.eval_every=4"]
+    arguments.append("--config.training.keep_best=3")
+    assert run_script(script, *arguments, env=compiled).returncode == 9
+    (_, died) = records(workdir, "validation")
+    done = run_script("train", *arguments, env=compiled)
+    assert done.returncode == 0 and f"resumed {workdir} at step 8" in done.stderr, done.stderr
+    found = records(workdir, "validation")
+    assert [record["step"] for record in found] == [4, 8, 12]
+    for record in (died, found[1]):
+        del record["seconds"]
+    assert found[1] == died
+    assert losses(workdir) == losses(straight[0])
+    assert saved_steps(workdir, best=True) == [8, 12]
 
 
 def test_training_stops_early_when_bleu_stands_still(tmp_path, run_script, compiled):

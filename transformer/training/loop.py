@@ -92,7 +92,7 @@ def _prepare(
     workdir_lib.claim(workdir, config, tokenizer)
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0, rows)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
-    progress = {"data": None, "best_bleu": None, "stale": 0, "stops": []}
+    progress = {"data": None, "best_bleu": None, "stale": 0, "validated": 0, "stops": []}
     template = state_template(init, shardings)
     if not checkpoints.latest_step:
         state = init()
@@ -103,7 +103,7 @@ def _prepare(
         say(f"model: {count:,} parameters, {jax.device_count()} x {jax.devices()[0].device_kind}")
     else:
         state, stored = checkpoints.restore(template)
-        progress |= stored
+        progress |= {"validated": int(state.step)} | stored
         say(f"resumed {workdir} at step {int(state.step)}")
 
     train_step = make_train_step(config, tokenizer.vocab_size, mesh, shardings)
@@ -126,17 +126,29 @@ def _loop(
     batches = run.data.iterator(row_blocks(run.mesh))
     if progress["data"] is not None:
         batches.set_state(progress["data"])
-    log, bar = MetricsLog(run.workdir, step), Progress(training.num_steps, step)
+    again = step % training.eval_every == 0 and progress["validated"] < step
+    log, bar = MetricsLog(run.workdir, step, again), Progress(training.num_steps, step)
     meter = Meter(run.config, run.workdir, run.checkpoints, log, bar, step)
     profiler = _profiler(run, bar) if profile else None
     result: dict[str, Any] = {}
-    last = False
 
     def save() -> None:
         meter.drain()  # a loss that is not finite is never saved
         run.checkpoints.save(state, progress | {"data": batches.get_state()})
 
+    def validate() -> bool:
+        """Whether the run is to end early."""
+        nonlocal result
+        meter.drain()
+        result = _validate(run, decoding_params(state), step, log, bar)
+        _judge(run, state, result["bleu"], progress)
+        meter.restart_clock()
+        return 0 < training.patience <= progress["stale"]
+
     try:
+        last = False
+        if run.validate and again:
+            validate()
         while not (last or stop.reached(step)):
             if profiler:
                 profiler.before(step, state)
@@ -150,13 +162,12 @@ def _loop(
             last = step == training.num_steps
             if step % training.log_every == 0 or last:
                 meter.report()
-            if run.validate and (step % training.eval_every == 0 or last):
-                meter.drain()
-                result = _validate(run, decoding_params(state), step, log, bar)
-                _judge(run, state, result["bleu"], progress)
-                last |= 0 < training.patience <= progress["stale"]
-                meter.restart_clock()
-            if step % training.checkpoint_every == 0 or last:
+            due = last or step % training.checkpoint_every == 0
+            if due and not training.patience:
+                save()  # a preemption may not wait for the validation
+            if run.validate and (last or step % training.eval_every == 0):
+                last |= validate()
+            if due or last:
                 save()
         if stop.signal:
             if step != run.checkpoints.latest_step:
@@ -200,6 +211,7 @@ def _validate(run: Run, params, step: int, log: MetricsLog, bar: Progress, kind=
 
 def _judge(run: Run, state: TrainState, bleu: float, progress: dict[str, Any]) -> None:
     """Keeps the weights if they are the best so far, and counts validations without a better."""
+    progress["validated"] = int(state.step)
     run.checkpoints.save_best(int(state.step), decoding_params(state), bleu)
     if progress["best_bleu"] is None or bleu > progress["best_bleu"]:
         progress |= {"best_bleu": bleu, "stale": 0}

@@ -25,14 +25,18 @@ class MetricsLog:
     The first process does; in the others nothing happens.
     """
 
-    def __init__(self, workdir: pathlib.Path, step: int):
-        """Opens the log to go on from `step`: what a killed run logged beyond it is taken out."""
+    def __init__(self, workdir: pathlib.Path, step: int, validates_again: bool = False):
+        """Opens the log to go on from `step`: what a killed run logged beyond it is taken out.
+
+        So is its validation of `step` itself, if that is to come again.
+        """
         self._file = self._events = None
         if not hosts.is_first():
             return
         path = workdir / workdir_lib.METRICS
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line, step) <= step]
+            lines = path.read_text().splitlines()
+            kept = [line for line in lines if not _comes_again(line, step, validates_again)]
             files.write(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a")
         # TensorBoard itself drops what it read beyond purge_step.
@@ -83,12 +87,14 @@ def markdown_table(rows: Sequence[dict[str, str]]) -> str:
     )
 
 
-def _step_of(line: str, step: int) -> int:
-    """The step of a record; a line that a crash cut short counts as beyond `step`."""
+def _comes_again(line: str, step: int, validates_again: bool) -> bool:
+    """Whether a record is of what follows `step`; one that a crash cut short is, too."""
     try:
-        return json.loads(line)["step"]
+        record = json.loads(line)
+        own = validates_again and record["kind"] == "validation"
+        return record["step"] >= step + (not own)
     except (json.JSONDecodeError, KeyError):
-        return step + 1
+        return True
 
 
 def say_line(text: str) -> None:
