@@ -173,6 +173,13 @@ def test_text_that_does_not_pair_up_leaves_nothing_behind(text, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_pipe_is_refused(text, tmp_path):
+    """A named one would block for ever when it is opened again."""
+    os.mkfifo(tmp_path / "pipe")
+    message = refusal(recipe((str(tmp_path / "pipe"), text[1])), tmp_path / "out")
+    assert "pipe is no file; it is read more than once" in message
+
+
 def test_archives_give_what_their_text_gives(server, tmp_path, monkeypatch):  # noqa: F811
     """A corpus in two archives, one with compressed members, from the first byte to the ids."""
     one, two = small_corpus(50), small_corpus(30, 1)

@@ -96,6 +96,8 @@ class SacrebleuSet(NamedTuple):
 
 
 def _identity(path: str) -> str:
+    if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
+        raise UserError(f"{path} is no file; it is read more than once, as no pipe can be.")
     try:
         size, digest = pathlib.Path(path).stat().st_size, files.sha256(path)
     except OSError as error:
