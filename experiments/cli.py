@@ -142,6 +142,11 @@ def _met_others() -> bool:
     return hosts is not None and hosts.count() > 1
 
 
+def _leaves_writing() -> bool:
+    """Whether another process writes the output."""
+    return _met_others() and not sys.modules["transformer.hosts"].is_first()
+
+
 def workdirs_flag(flag_values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder[list[str]]:
     """Defines --workdir, of a script that takes a trained run or an ensemble of several."""
     return flags.DEFINE_multi_string(
@@ -197,6 +202,27 @@ def stdin_lines() -> list[str]:
     return split_lines(sys.stdin.buffer.read(), "standard input")
 
 
+def check_output(path: str | None) -> None:
+    """Finds out before long work what `write_output` would fail at after it.
+
+    Of several processes the one that writes looks.
+
+    Raises:
+      UserError: `path` is a folder, or lies in none that is there and may be written to.
+    """
+    if path is None or _leaves_writing():
+        return
+    if os.path.isdir(path or "."):
+        raise UserError(f"Cannot write {path}: it is a folder.")
+    place = path  # a pipe or a device is written as it is
+    if os.path.isfile(path) or not os.path.exists(path):
+        place = os.path.dirname(os.path.realpath(path))
+        if not os.path.isdir(place):
+            raise UserError(f"Cannot write {path}: there is no folder {place}.")
+    if not os.access(place, os.W_OK):
+        raise UserError(f"Cannot write {path}: {place} may not be written to.")
+
+
 def write_output(path: str | None, text: str) -> None:
     """Writes `text` to a file, whole or not at all, or to standard output where `path` is None.
 
@@ -205,7 +231,7 @@ def write_output(path: str | None, text: str) -> None:
     Raises:
       UserError: the file cannot be written.
     """
-    if _met_others() and not sys.modules["transformer.hosts"].is_first():
+    if _leaves_writing():
         return
     if path is None:
         sys.stdout.write(text)

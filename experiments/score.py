@@ -30,6 +30,7 @@ WEIGHTS = cli.weights_flags()
 def main() -> None:
     """See the module's docstring."""
     JOIN()
+    cli.check_output(OUTPUT.value)
     sources, targets = cli.read_once(lambda: read_pairs(SOURCE.value, TARGET.value))
     model = load(WORKDIRS.value, WEIGHTS())
     scored = model.score(sources, targets)

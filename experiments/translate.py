@@ -46,6 +46,8 @@ def main() -> None:
     if ATTENTION.value and len(WORKDIRS.value) > 1:
         raise UserError("--attention shows a single model; name one --workdir.")
     JOIN()
+    for path in (OUTPUT.value, ATTENTION.value or None):
+        cli.check_output(path)
     lines, prefixes = cli.read_once(_read)
     model = load(WORKDIRS.value, WEIGHTS(), APPLY_DECODING)
     bar = Progress(len(lines), 0, unit="line")

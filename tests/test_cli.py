@@ -273,6 +273,44 @@ def test_help_lists_the_scripts_flags(run_script, script):
         assert text in result.stdout
 
 
+def test_output_goes_where_a_link_leads(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "folder" / "link"
+    link.parent.mkdir()
+    link.symlink_to(target)
+    for text in ("new", "old"):  # the first time the link leads to nothing
+        cli.check_output(str(link))
+        cli.write_output(str(link), text)
+        assert link.is_symlink() and target.read_text() == text
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "link", "target"]
+
+
+def test_output_goes_into_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        cli.check_output(str(pipe))
+        cli.write_output(str(pipe), "text")
+        assert pipe.is_fifo() and os.read(reader, 9) == b"text"
+    finally:
+        os.close(reader)
+
+
+def test_output_that_cannot_be_written_is_refused_beforehand(tmp_path, monkeypatch):
+    cli.check_output(None)
+    cli.check_output("beside_me")
+    for path, reason in (
+        (tmp_path, "it is a folder."),
+        ("", "it is a folder."),
+        (tmp_path / "none" / "x", f"there is no folder {tmp_path / 'none'}."),
+    ):
+        with pytest.raises(UserError, match=f"Cannot write {path}: {reason}"):
+            cli.check_output(str(path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(UserError, match=f"{tmp_path} may not be written to"):
+        cli.check_output(str(tmp_path / "x"))
+
+
 @pytest.fixture
 def start(script, pytestconfig):
     def popen(do):

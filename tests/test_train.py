@@ -441,6 +441,8 @@ def test_the_runs_of_an_ensemble_share_a_vocabulary(straight, tmp_path, run_scri
         (["--workdir={run}", "--prefix={tmp}/two"], "There are 2 prefixes for 0 lines"),
         (["--workdir={run}", "--best", "--noema"], "its best weights as moving averages only"),
         (["--workdir={run}", "--input={tmp}/latin1"], "latin1, line 2: not valid UTF-8"),
+        (["--workdir={tmp}", "--output={tmp}/none/x"], "none/x: there is no folder"),
+        (["--workdir={tmp}", "--attention={tmp}"], "it is a folder"),
     ],
 )
 def test_mistakes_in_translating(straight, tmp_path, run_script, compiled, arguments, message):
@@ -450,6 +452,13 @@ def test_mistakes_in_translating(straight, tmp_path, run_script, compiled, argum
     done = run_script("translate", *arguments, stdin="", env=compiled)
     assert done.returncode == 2
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_scoring_looks_first_whether_it_can_write(tmp_path, run_script):
+    arguments = [f"--workdir={tmp_path}", "--source=none", "--target=none", f"--output={tmp_path}"]
+    done = run_script("score", *arguments)
+    message = f"error: Cannot write {tmp_path}: it is a folder.\n"
+    assert (done.returncode, done.stderr) == (2, message)
 
 
 def test_mistakes_in_the_text_leave_nothing_half_written(tmp_path, run_script, compiled):

@@ -11,9 +11,18 @@ from transformer.errors import UserError
 
 
 def write(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all.
+
+    Of a link it is the file that the link leads to. What is there and is no regular file, a pipe or
+    a device, is opened and written as it is.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    if os.path.exists(path) and not os.path.isfile(path):
+        path.write_bytes(data)
+        return
+    path = pathlib.Path(os.path.realpath(path))
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary.write_bytes(data)
     temporary.replace(path)
 
 
