@@ -19,7 +19,7 @@ from absl import flags
 
 from experiments import cli, tables
 from transformer.data.corpus import Corpus, read_pairs
-from transformer.evaluation.bleu import corpus_bleu
+from transformer.evaluation.bleu import bleu_metric, corpus_bleu
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import saved_steps
 from transformer.training.load import TrainedModel, Weights, load
@@ -54,8 +54,14 @@ def main() -> None:
 
 
 def _kinds(workdirs: Sequence[str]) -> dict[str, Weights]:
-    """The kinds of weights that all the runs offer, by name."""
+    """The kinds of weights that all the runs offer, by name.
+
+    Raises:
+      UserError: a folder holds no run; or what it is scored with cannot be had, see `bleu_metric`.
+    """
     configs = [workdir_lib.load(pathlib.Path(workdir))[0] for workdir in workdirs]
+    for config in configs:
+        bleu_metric(config.training.bleu_tokenize)
     last = min(
         min(config.training.average_last, len(saved_steps(pathlib.Path(workdir))))
         for config, workdir in zip(configs, workdirs, strict=True)

@@ -14,7 +14,7 @@ from absl import flags
 
 from experiments import cli
 from transformer.data.corpus import read_pairs
-from transformer.evaluation.bleu import score
+from transformer.evaluation.bleu import bleu_metric, score
 from transformer.training.load import load
 from transformer.training.metrics import Progress
 
@@ -33,6 +33,8 @@ def main() -> None:
     sources, references = cli.read_once(lambda: read_pairs(SOURCE.value, REFERENCE.value))
     model = load(WORKDIRS.value, WEIGHTS(), APPLY_DECODING)
     config = model.config
+    tokenize = TOKENIZE.value or config.training.bleu_tokenize
+    bleu_metric(tokenize)  # or its error, before anything is translated
     started = time.time()
     bar = Progress(len(sources), 0, unit="line")
     translations = model.translate(
@@ -42,7 +44,7 @@ def main() -> None:
     scores = score(
         [translation.text for translation in translations],
         references,
-        tokenize=TOKENIZE.value or config.training.bleu_tokenize,
+        tokenize=tokenize,
         language=config.data.languages[1],
     )
     result = scores.to_json() | {

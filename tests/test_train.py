@@ -231,6 +231,29 @@ def test_another_config_is_refused(straight, run_script, compiled):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_an_unknown_bleu_is_refused_before_the_work(straight, tmp_path, run_script, compiled):
+    workdir = tmp_path / "run"
+    arguments = [f"--config={CONFIG}", f"--workdir={workdir}"]
+    trained = run_script("train", *arguments, "--config.training.bleu_tokenize=13A", env=compiled)
+    assert not workdir.exists()
+    # Its line would be warned of while it is translated.
+    text = tmp_path / "long"
+    text.write_text("a " * 100)
+    files = [f"--source={text}", f"--reference={text}"]
+    evaluated = run_script(
+        "evaluate", f"--workdir={straight[0]}", *files, "--tokenize=13A", env=compiled
+    )
+    # A run without weights: they would be missed first.
+    shutil.copytree(straight[0], workdir, ignore=shutil.ignore_patterns("checkpoints", "best"))
+    config = json.loads((workdir / "config.json").read_text())
+    config["training"]["bleu_tokenize"] = "13A"
+    (workdir / "config.json").write_text(json.dumps(config))
+    averaged = run_script("averages", f"--workdir={workdir}", *files, env=compiled)
+    for done in (trained, evaluated, averaged):
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: sacreBLEU has no tokenizer '13A'")
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, run_script, compiled):
     workdir = tmp_path / "run"
     done = run_script(

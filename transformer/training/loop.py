@@ -14,7 +14,9 @@ from transformer import config as config_lib
 from transformer import hosts
 from transformer.config import Config
 from transformer.data.batching import Batch
+from transformer.data.corpus import has_validation
 from transformer.data.pipeline import TrainData
+from transformer.evaluation.bleu import bleu_metric
 from transformer.sharding import make_mesh, put_batch, row_blocks, shape_template
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import Checkpoints, averaged_steps, read_weights, saved_steps
@@ -83,6 +85,8 @@ def _prepare(
     config: Config, workdir: pathlib.Path, mesh: Mesh, say: Callable[[str], None]
 ) -> tuple[Run, TrainState, dict[str, Any]]:
     """Data, model and state: new ones, or the ones that `workdir` holds."""
+    if has_validation(config.data):
+        bleu_metric(config.training.bleu_tokenize)  # or its error, before the work of minutes
     stored = workdir_lib.stored_vocabulary(workdir, config.data.vocab_path)
     rows = row_multiple(config, mesh, workdir_lib.stored_row_multiple(workdir))
     new = not any(saved_steps(workdir))  # step 0 is an import's
