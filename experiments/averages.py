@@ -68,10 +68,9 @@ def _kinds(workdirs: Sequence[str]) -> dict[str, Weights]:
     )
     best = min(len(saved_steps(pathlib.Path(workdir), best=True)) for workdir in workdirs)
     ema = all(config.training.ema_decay > 0 for config in configs)
-    raw = False if ema else None
-    kinds = {"last": Weights(average=1, ema=raw)}
+    kinds = {"last": Weights(average=1, ema=False)}
     if last > 1:
-        kinds[f"mean of the last {last}"] = Weights(average=last, ema=raw)
+        kinds[f"mean of the last {last}"] = Weights(average=last, ema=False)
     if best:
         kinds["best"] = Weights(best=True)
     if best > 1:

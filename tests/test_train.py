@@ -21,7 +21,7 @@ from tensorboardX.proto import event_pb2
 from transformer.data.tokenizer import train_tokenizer
 from transformer.errors import UserError
 from transformer.training.checkpoint import saved_steps
-from transformer.training.load import load
+from transformer.training.load import Weights, load
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / "tests" / "tiny_config.py"
@@ -439,6 +439,24 @@ def test_averages_and_ensembles_in_one_table(straight, tmp_path, run_script, com
     assert [row["bleu"] for row in rows[:4]] == [row["bleu"] for row in rows[4:8]]
     assert all(row["deviation"] == 0 for row in rows[8:12])
     assert rows[12]["bleu"] == pytest.approx(rows[0]["bleu"])  # a model and itself
+
+
+def test_the_last_weights_are_no_moving_average_beside_a_run_without(
+    straight, tmp_path, run_script
+):
+    other = shutil.copytree(straight[0], tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["training"]["ema_decay"] = 0.0
+    (other / "config.json").write_text(json.dumps(config))
+    script = tmp_path / "kinds.py"
+    script.write_text(
+        "import sys\nfrom experiments import averages\n"
+        "for name, kind in averages._kinds(sys.argv[1:]).items(): print(name, kind.ema)\n"
+    )
+    done = run_script(script, straight[0], other)
+    assert done.stdout.splitlines() == ["last False", "mean of the last 2 False", "best None"]
+    with_average, without = (load([run], Weights(1, ema=False)) for run in (straight[0], other))
+    jax.tree.map(np.testing.assert_array_equal, with_average.params, without.params)
 
 
 def test_the_runs_of_an_ensemble_share_a_vocabulary(straight, tmp_path, run_script, compiled):
