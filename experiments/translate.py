@@ -76,6 +76,9 @@ def _write_attention(
 ) -> None:
     """The page of the first lines that are not blank."""
     pairs = [pair for pair in zip(lines, translations, strict=True) if pair[1].ids[0]]
+    if not pairs:
+        say_line(f"{ATTENTION.value} is not written: there is no translation to show.")
+        return
     if len(pairs) > _SHOWN:
         say_line(f"{ATTENTION.value} shows the first {_SHOWN} of {len(pairs)} translations.")
     shown = [[pair[side] for pair in pairs[:_SHOWN]] for side in (0, 1)]

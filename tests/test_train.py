@@ -361,6 +361,11 @@ def test_a_run_can_be_looked_into(straight, tmp_path, run_script, compiled):
     data = re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
     sentences = json.loads(data[1])["sentences"]
     assert [one["text"] for one in sentences] == ["The man sleeps."] * 50
+    page.unlink()
+    done = run_script("translate", workdir, f"--attention={page}", stdin="\n \n", env=compiled)
+    assert (done.returncode, done.stdout) == (0, "\n\n")
+    assert done.stderr == f"{page} is not written: there is no translation to show.\n"
+    assert not page.exists()
 
     done = run_script("alignment", workdir, "--pairs=3", env=compiled)
     assert done.returncode == 0, done.stderr
