@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from tests.helpers import small_model
@@ -12,14 +13,19 @@ from transformer.data.tokenizer import BOS, EOS, PAD
 from transformer.decoding.ensemble import Ensemble
 from transformer.decoding.forced import ForcedScorer
 from transformer.decoding.translate import Translator
+from transformer.errors import UserError
 from transformer.model.encoder_decoder import Transformer, split
 from transformer.training.step import batch_loss
 
 SOURCES, TARGETS = random_lines(9, seed=1), random_lines(9, seed=2, longest=20)
 
 
-def make_model(seed=0):
-    return Transformer(small_model(num_layers=1), VOCAB_SIZE, nnx.Rngs(seed))
+LONGEST = 1 + max(len(text.split()) for text in SOURCES + TARGETS)
+LEARNED = {"positions": "learned", "max_positions": LONGEST}
+
+
+def make_model(seed=0, **changes):
+    return Transformer(small_model(num_layers=1, **changes), VOCAB_SIZE, nnx.Rngs(seed))
 
 
 def padded(texts):
@@ -28,8 +34,10 @@ def padded(texts):
     return jnp.array([row + [PAD] * (width - len(row)) for row in rows])
 
 
-def test_the_sum_is_the_training_loss_of_the_same_pairs():
-    graphdef, params = split(make_model())
+@pytest.mark.parametrize("changes", [{}, LEARNED], ids=["sinusoids", "learned"])
+def test_the_sum_is_the_training_loss_of_the_same_pairs(changes):
+    graphdef, params = split(make_model(**changes))
+    assert 16 < LONGEST < 32
     source, target = padded(SOURCES), padded(TARGETS)
     target_in = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
     ones = [(ids != PAD).astype(int) for ids in (source, target)]
@@ -61,6 +69,16 @@ def test_a_translation_scores_what_the_search_gave_it():
     for n, (ids, log_probs) in zip(ended, scored, strict=True):
         assert ids == found[n].ids[0]
         np.testing.assert_allclose(log_probs, found[n].token_log_probs[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_sentences_longer_than_the_learned_positions_are_named(side):
+    graphdef, params = split(Ensemble([make_model(), make_model(**LEARNED)]))
+    lines = {"source": ["a", "b", "c"], "target": ["a", "b", "c"]}
+    lines[side][1] = "a " * LONGEST
+    message = f"Line 2 of the {side} has {LONGEST + 1} tokens .* only {LONGEST} learned positions"
+    with pytest.raises(UserError, match=message):
+        ForcedScorer(graphdef, Words(), 64).score(params, *lines.values())
 
 
 def test_an_ensemble_scores_by_its_mean_probability():

@@ -1,5 +1,6 @@
 """What a pass leaves behind, against the formulas worked out from it by hand."""
 
+import dataclasses
 import warnings
 
 import jax
@@ -8,13 +9,24 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.helpers import make_model, random_ids, segments
+from tests.helpers import (
+    VOCAB_SIZE,
+    base_config,
+    make_model,
+    random_ids,
+    segments,
+    small_model,
+)
+from transformer.config import MeshConfig
+from transformer.data.corpus import Corpus
 from transformer.data.tokenizer import EOS, Tokenizer
 from transformer.decoding.inspection import inspect, keep_heads
 from transformer.model import attention as attention_lib
 from transformer.model.encoder_decoder import Transformer, split
 from transformer.model.recording import record, record_step
 from transformer.model.visibility import Visibility
+from transformer.sharding import make_mesh
+from transformer.training.validation import Validator
 
 SOURCE, SOURCE_SEGMENTS = random_ids(1, 2, 5), segments(5, 3, width=5)
 TARGET, TARGET_SEGMENTS = random_ids(2, 2, 6), segments(4, 6, width=6)
@@ -216,15 +228,21 @@ def test_cached_steps_record_what_the_whole_pass_does():
 class Numbers(Tokenizer):
     """Its pieces are the ids themselves."""
 
+    vocab_size = VOCAB_SIZE
+
     def __init__(self):
         pass
+
+    def encode(self, texts):
+        return [list(map(int, text.split())) for text in texts]
 
     def pieces(self, ids):
         return [str(i) for i in ids]
 
 
-def test_an_inspection_is_a_pass_without_its_padding():
-    model = make_model()
+@pytest.mark.parametrize("changes", [{}, {"positions": "learned", "max_positions": 6}])
+def test_an_inspection_is_a_pass_without_its_padding(changes):
+    model = make_model(**changes)
     graphdef, params = split(model)
     source, target = [*SOURCE[0].tolist(), EOS], [*TARGET[0, :3].tolist(), EOS]
     found = inspect(graphdef, params, Numbers(), source, target)
@@ -239,6 +257,15 @@ def test_an_inspection_is_a_pass_without_its_padding():
         np.testing.assert_allclose(getattr(found, name), layers, atol=1e-5)
     log_probs = jax.nn.log_softmax(model.logits(hidden))[0, jnp.arange(4), jnp.array(target)]
     np.testing.assert_allclose(found.token_log_probs, log_probs, atol=1e-5)
+
+
+def test_what_has_no_positions_is_not_drawn():
+    model = small_model(positions="learned", max_positions=20)
+    config = dataclasses.replace(base_config(), model=model)
+    corpus = Corpus([" ".join("5" * 20)], ["5"])  # with the end token one too many
+    mesh = make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    validator = Validator(config, mesh, Numbers(), corpus, list, lambda params, batch: None)
+    assert validator.draw_attention({}) == {}
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder", "cross"])

@@ -474,6 +474,17 @@ def test_the_runs_of_an_ensemble_share_a_vocabulary(straight, tmp_path, run_scri
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_the_runs_of_an_ensemble_have_positions_for_the_lines_of_the_first(straight, tmp_path):
+    """Those of 48 tokens and 4 more; the other one's own have 40."""
+    other = shutil.copytree(straight[0], tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["model"] |= {"positions": "learned", "max_positions": 51}
+    config["data"]["max_length"] = 40
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=f"{other} has 51 learned positions .*, but 52 are asked"):
+        load([straight[0], other])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

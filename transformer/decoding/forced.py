@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from transformer import sharding
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from transformer.decoding.ensemble import Ensemble, mean_log_probs
+from transformer.errors import UserError
 
 _SHORTEST = 8
 
@@ -38,7 +39,8 @@ class ForcedScorer:
             more.
           mesh: divides the rows of a batch among its devices.
         """
-        self._tokenizer, self._batch_tokens, self._mesh = tokenizer, batch_tokens, mesh
+        self._graphdef, self._tokenizer = graphdef, tokenizer
+        self._batch_tokens, self._mesh = batch_tokens, mesh
         self._shards = sharding.batch_shards(mesh)
         self._score = jax.jit(
             sharding.for_each_shard(
@@ -53,12 +55,18 @@ class ForcedScorer:
         """For each pair the ids of the target, EOS included, and their log probabilities in nats.
 
         Nothing is cut off, however long; a blank target is EOS alone.
+
+        Raises:
+          UserError: a sentence has more tokens than the model has positions.
         """
         encoded = [
             [[*ids, EOS] for ids in side]
             for side in (self._tokenizer.encode(sources), self._tokenizer.encode_target(targets))
         ]
-        lengths = [tuple(map(rounded, map(len, pair))) for pair in zip(*encoded, strict=True)]
+        most = position_limit(nnx.merge(self._graphdef, params))
+        lengths = [tuple(map(len, pair)) for pair in zip(*encoded, strict=True)]
+        check_lengths(lengths, most)
+        lengths = [tuple(rounded(length, most) for length in pair) for pair in lengths]
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         results: list = [None] * len(order)
         while order:
@@ -82,16 +90,42 @@ class ForcedScorer:
         return results
 
 
-def rounded(length: int) -> int:
-    """The next of 8, 16, 32, ...: of each such length a program is compiled once."""
-    return max(_SHORTEST, 1 << (length - 1).bit_length())
+def rounded(length: int, most: int | None = None) -> int:
+    """The next of 8, 16, 32, ..., up to `most`: of each such length a program is compiled once."""
+    power = max(_SHORTEST, 1 << (length - 1).bit_length())
+    return power if most is None else max(length, min(power, most))
+
+
+def position_limit(model: nnx.Module) -> int | None:
+    """How many positions a model has, or the least that a member of an ensemble has; None: all."""
+    limits = [member.source_positions.limit for member in _members(model)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def check_lengths(lengths: Sequence[tuple[int, int]], most: int | None) -> None:
+    """Refuses pairs of sentences, given by their numbers of tokens, of more than `most` a side.
+
+    Raises:
+      UserError: the first such line is named.
+    """
+    for line, pair in enumerate(lengths, 1):
+        for side, length in zip(("source", "target"), pair, strict=True):
+            if most is not None and length > most:
+                raise UserError(
+                    f"Line {line} of the {side} has {length} tokens with its end token, but there "
+                    f"are only {most} learned positions (config.model.max_positions); shorten it."
+                )
+
+
+def _members(model: nnx.Module) -> Sequence[nnx.Module]:
+    return model.members if isinstance(model, Ensemble) else [model]
 
 
 def _score(
     model: nnx.Module, source: Int[Array, "B S"], target: Int[Array, "B T"]
 ) -> Float[Array, "B T"]:
     """log p(y_t | y_<t, x) of every target token; what stands in padding means nothing."""
-    members = model.members if isinstance(model, Ensemble) else [model]
+    members = _members(model)
     inputs = teacher_forced(source, target)
     return token_log_probs(members, [member(*inputs) for member in members], target)
 

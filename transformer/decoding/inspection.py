@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from transformer import sharding
 from transformer.data.tokenizer import BOS, PAD, Tokenizer
-from transformer.decoding.forced import rounded, teacher_forced, token_log_probs
+from transformer.decoding.forced import position_limit, rounded, teacher_forced, token_log_probs
 from transformer.model.encoder_decoder import Transformer
 from transformer.model.recording import Recording, record
 
@@ -73,9 +73,9 @@ def inspect(
 
     Lengths are rounded up to a power of two, and each shape is compiled once.
     """
-    arrays = []
+    most, arrays = position_limit(nnx.merge(graphdef, params)), []
     for ids in (source, target):
-        padded = np.full((1, rounded(len(ids))), PAD, np.int32)
+        padded = np.full((1, rounded(len(ids), most)), PAD, np.int32)
         padded[0, : len(ids)] = ids
         arrays.append(padded)
     with sharding.use(mesh):

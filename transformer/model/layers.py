@@ -152,6 +152,11 @@ class Positions(nnx.Module):
         learned = config.positions == "learned"
         self.learned = parameter(init, rngs, shape, ("position", "embed")) if learned else None
 
+    @property
+    def limit(self) -> int | None:
+        """How many positions there are; None: as many as are asked for."""
+        return None if self.learned is None else self.learned.shape[0]
+
     def __call__(self, length: int) -> Float[Array | np.ndarray, "T D"]:
         """The encodings of positions 0 to `length` - 1.
 
@@ -161,8 +166,8 @@ class Positions(nnx.Module):
         if self.learned is None:
             encoding = sinusoidal_halves if self.halves else sinusoidal_positions
             return encoding(length, self.d_model)
-        if length > self.learned.shape[0]:
-            raise ValueError(f"{length} positions, but only {self.learned.shape[0]} are learned.")
+        if length > self.limit:
+            raise ValueError(f"{length} positions, but only {self.limit} are learned.")
         return read(self.learned, jnp.float32)[:length]
 
 

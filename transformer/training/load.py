@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from transformer.config import Config
 from transformer.data.tokenizer import EOS, Tokenizer
 from transformer.decoding.ensemble import Ensemble
-from transformer.decoding.forced import ForcedScorer
+from transformer.decoding.forced import ForcedScorer, check_lengths, position_limit
 from transformer.decoding.inspection import Inspection, inspect
 from transformer.decoding.translate import Translation, Translator
 from transformer.errors import UserError
@@ -61,23 +61,25 @@ class TrainedModel(NamedTuple):
         with no token for a blank line. Of texts nothing is cut off.
 
         Raises:
-          UserError: this is an ensemble, or there are not as many targets as sources.
+          UserError: this is an ensemble, there are not as many targets as sources, or one of
+            either has more tokens than the model has positions.
         """
         if len(self.steps) > 1:
             raise UserError("Only one model can be looked into; name a single --workdir.")
         targets = self.translate(sources) if targets is None else targets
         if len(targets) != len(sources):
             raise UserError(f"There are {len(targets)} targets for {len(sources)} sources.")
-        return [self._inspect(*pair) for pair in zip(sources, targets, strict=True)]
+        pairs = [self._ids(*pair) for pair in zip(sources, targets, strict=True)]
+        most = position_limit(nnx.merge(self.graphdef, self.params))
+        check_lengths([(len(source), len(target)) for source, target in pairs], most)
+        parts, mesh = (self.graphdef, self.params, self.tokenizer), self.translator.mesh
+        return [inspect(*parts, *pair, mesh) for pair in pairs]
 
-    def _inspect(self, source: str, target: str | Translation) -> Inspection:
+    def _ids(self, source: str, target: str | Translation) -> tuple[list[int], list[int]]:
         if isinstance(target, Translation):
-            pair = self.translator.encode([source])[0] or [EOS], target.ids[0]
-        else:
-            sides = self.tokenizer.encode([source]), self.tokenizer.encode_target([target])
-            pair = tuple([*ids, EOS] for (ids,) in sides)
-        mesh = self.translator.mesh
-        return inspect(self.graphdef, self.params, self.tokenizer, *pair, mesh)
+            return self.translator.encode([source])[0] or [EOS], target.ids[0]
+        sides = self.tokenizer.encode([source]), self.tokenizer.encode_target([target])
+        return tuple([*ids, EOS] for (ids,) in sides)
 
 
 def load(
@@ -97,7 +99,8 @@ def load(
         config stands for all, save for the sizes of the models.
 
     Raises:
-      UserError: see `workdir.load` and `checkpoint.read_weights`; or vocabularies differ.
+      UserError: see `workdir.load` and `checkpoint.read_weights`; or vocabularies differ, or a run
+        has too few learned positions for what the first one translates.
     """
     runs = [(path, *workdir_lib.load(path)) for path in map(pathlib.Path, workdirs)]
     first, config, tokenizer = runs[0]
@@ -110,8 +113,16 @@ def load(
             )
     mesh = mesh_that_fits(config.mesh)
     models, params, steps = [], [], []
+    longest = config.data.max_length + config.decoding.max_extra_length
     for path, own, _ in runs:
         models.append(abstract_model(own.model, tokenizer.vocab_size))
+        most = position_limit(models[-1])
+        if most is not None and most < longest:
+            raise UserError(
+                f"{path} has {most} learned positions (config.model.max_positions), but {longest} "
+                f"are asked for by config.data.max_length of {first} plus "
+                "decoding.max_extra_length; lower the second, or name a run of shorter lines first."
+            )
         read, from_steps = _read(path, own, models[-1], mesh, weights)
         params.append(read)
         steps.append(from_steps)

@@ -14,6 +14,7 @@ from transformer.config import Config
 from transformer.data.batching import Batch
 from transformer.data.corpus import Corpus
 from transformer.data.tokenizer import EOS, Tokenizer
+from transformer.decoding.forced import position_limit
 from transformer.decoding.inspection import inspect
 from transformer.decoding.translate import Translator
 from transformer.evaluation.bleu import corpus_bleu
@@ -45,7 +46,9 @@ class Validator:
         self._sources, self._references = list(corpus.source), list(corpus.target)
         self.num_pairs = len(self._sources)
         self._tokenize = config.training.bleu_tokenize
-        self._graphdef = split(abstract_model(config.model, tokenizer.vocab_size))[0]
+        model = abstract_model(config.model, tokenizer.vocab_size)
+        self._graphdef = split(model)[0]
+        self._drawn = min(_DRAWN, position_limit(model) or _DRAWN)
         self._tokenizer = tokenizer
         self._translator = Translator(
             self._graphdef, tokenizer, config.decoding, config.data.max_length, mesh
@@ -105,7 +108,7 @@ class Validator:
                 self._tokenizer.encode_target(pair[1:]),
             )
             ids = [*source[0], EOS], [*target[0], EOS]
-            if max(map(len, ids)) <= _DRAWN:
+            if max(map(len, ids)) <= self._drawn:
                 seen = inspect(self._graphdef, params, self._tokenizer, *ids, self._mesh)
                 means = seen.cross_attention.mean(1)
                 figure = figures.head_maps(means, *seen.tokens("cross"), each="layer")
