@@ -14,6 +14,7 @@ from flax import nnx
 
 from tests.helpers import small_model
 from transformer.config import MeshConfig
+from transformer.errors import UserError
 from transformer.model import attention, fused_attention
 from transformer.model.visibility import Visibility
 from transformer.sharding import RULES, make_mesh
@@ -143,3 +144,15 @@ def test_the_platform_chooses_the_kernel(monkeypatch, where, wanted):
         module = attention.MultiHeadAttention(config, nnx.Rngs(0))
         module(x, module.keys_values(x), Visibility(causal=True))
     assert called == ([wanted] if wanted else [])
+
+
+def test_what_cudnn_does_not_take_is_a_users_mistake(monkeypatch):
+    def refuse(*arguments, **options):
+        raise NotImplementedError("The head dim must be <= 256, but got 512.")
+
+    if not ON_GPU:
+        monkeypatch.setattr(jax.nn, "dot_product_attention", refuse)
+    x = jnp.ones((B, T, H, 512), jnp.bfloat16)
+    message = '"fused" cannot be had on these GPUs: The head dim .* got 512; set it to "plain"'
+    with pytest.raises(UserError, match=message):
+        jax.jit(fused_attention.cudnn_attention)(x, x, x, Visibility(causal=True))

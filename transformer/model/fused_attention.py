@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from transformer.errors import UserError
 from transformer.model.visibility import Visibility
 from transformer.sharding import partition_spec
 
@@ -30,13 +31,23 @@ def cudnn_attention(
 
     Padding stands behind a sentence, so that lengths say it; packed rows need a mask, of which
     cuDNN takes even lengths only.
+
+    Raises:
+      UserError: this GPU or its cuDNN cannot, by what JAX knows of them.
     """
     run = functools.partial(_cudnn, visible.causal)
     inputs = query, key, value, visible.key_segments, visible.query_segments
     # JAX cuts cuDNN's kernel itself, but not where some axes of the mesh are cut by hand already.
     if jax.sharding.get_abstract_mesh().manual_axes:
-        return _each_device(run, ("batch", None, "heads", None), *inputs)
-    return run(*inputs)
+        run = functools.partial(_each_device, run, ("batch", None, "heads", None))
+    try:
+        return run(*inputs)
+    except NotImplementedError as error:
+        reason = str(error).rstrip(".")
+        raise UserError(
+            f'config.model.attention "fused" cannot be had on these GPUs: {reason}; set it to '
+            '"plain".'
+        ) from error
 
 
 def _cudnn(causal: bool, query, key, value, key_segments, query_segments):
