@@ -21,7 +21,7 @@ from experiments import cli, tables
 from transformer.data.corpus import Corpus, read_pairs
 from transformer.evaluation.bleu import bleu_metric, corpus_bleu
 from transformer.training import workdir as workdir_lib
-from transformer.training.checkpoint import saved_steps
+from transformer.training.checkpoint import averaged_steps, saved_steps
 from transformer.training.load import TrainedModel, Weights, load
 from transformer.training.metrics import Progress
 
@@ -63,7 +63,7 @@ def _kinds(workdirs: Sequence[str]) -> dict[str, Weights]:
     for config in configs:
         bleu_metric(config.training.bleu_tokenize)
     last = min(
-        min(config.training.average_last, len(saved_steps(pathlib.Path(workdir))))
+        min(config.training.average_last, len(averaged_steps(pathlib.Path(workdir))))
         for config, workdir in zip(configs, workdirs, strict=True)
     )
     best = min(len(saved_steps(pathlib.Path(workdir), best=True)) for workdir in workdirs)

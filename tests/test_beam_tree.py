@@ -105,9 +105,13 @@ def test_a_step_keeps_the_best_and_drops_the_others():
         np.testing.assert_allclose(node.total, expected, rtol=1e-6)
 
 
-def test_a_sentence_of_a_real_ensemble():
+LEARNED = {"positions": "learned", "max_positions": MAX_LENGTH + BEAM.max_extra_length}
+
+
+@pytest.mark.parametrize("changes", [{}, LEARNED], ids=["sinusoids", "learned"])
+def test_a_sentence_of_a_real_ensemble(changes):
     """The translation is the tree's best hypothesis; notebooks/decoding says so of one model."""
-    sizes = small_model(num_layers=1)
+    sizes = small_model(num_layers=1, **changes)
     models = [Transformer(sizes, VOCAB_SIZE, nnx.Rngs(seed)) for seed in range(2)]
     graphdef, params = split(Ensemble(models))
     lines = random_lines(4, seed=1)

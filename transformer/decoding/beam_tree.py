@@ -19,7 +19,7 @@ from transformer.config import DecodingConfig
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from transformer.decoding.beam import Penalty, length_penalty
 from transformer.decoding.ensemble import Ensemble, mean_log_probs
-from transformer.decoding.forced import rounded
+from transformer.decoding.forced import position_limit, rounded
 
 _SHORTEST = 32  # few lengths are compiled
 
@@ -150,10 +150,11 @@ def explore(
     """
     source = [*tokenizer.encode([line])[0], EOS]
     limit = len(source) + decoding.max_extra_length
-    padded = _pad([source], 1, len(source))
+    most = position_limit(nnx.merge(graphdef, params))
+    padded = _pad([source], 1, len(source), most)
 
     def next_log_probs(prefixes: list[tuple[int, ...]]) -> Float[np.ndarray, "W V"]:
-        inputs = _pad([(BOS, *prefix) for prefix in prefixes], decoding.beam_size, limit)
+        inputs = _pad([(BOS, *prefix) for prefix in prefixes], decoding.beam_size, limit, most)
         last = len(prefixes[0])
         found = _next_log_probs(graphdef, params, padded, inputs, last)
         return np.asarray(found)[: len(prefixes)]
@@ -171,9 +172,12 @@ def explore(
     )
 
 
-def _pad(rows: list[Sequence[int]], count: int, length: int) -> Int[np.ndarray, "count L"]:
-    """`count` rows, their length rounded up to `_SHORTEST`, its double, and so on."""
-    width = max(_SHORTEST, rounded(length))
+def _pad(
+    rows: list[Sequence[int]], count: int, length: int, most: int | None
+) -> Int[np.ndarray, "count L"]:
+    """`count` rows, their length rounded up to `_SHORTEST`, its double, and so on, up to `most`."""
+    shortest = _SHORTEST if most is None else min(_SHORTEST, most)
+    width = rounded(max(shortest, length), most)
     array = np.full((count, width), PAD, np.int32)
     for row, ids in enumerate(rows):
         array[row, : len(ids)] = ids
