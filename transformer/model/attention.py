@@ -208,13 +208,9 @@ class MultiHeadAttention(nnx.Module):
     def _into_heads(
         self, x: Float[Array, "*B T D"], parameter: nnx.Param, bias: nnx.Param | None
     ) -> Float[Array, "*B T H K"]:
-        matrix = read(parameter, self.dtype)
-        projected = product(x, matrix.reshape(matrix.shape[0], -1))
-        projected = projected.reshape(*x.shape[:-1], *matrix.shape[1:])
+        projected = product(x, read(parameter, self.dtype))
         return projected if bias is None else add_bias(projected, bias)
 
     def _joined(self, heads: Float[Array, "*B T H K"]) -> Float[Array, "*B T D"]:
-        matrix = read(self.output, self.dtype)
-        heads = heads.reshape(*heads.shape[:-2], -1)
-        projected = product(heads, matrix.reshape(-1, matrix.shape[-1]))
+        projected = product(heads, read(self.output, self.dtype), 2)
         return projected if self.output_bias is None else add_bias(projected, self.output_bias)

@@ -52,28 +52,35 @@ def read(parameter: nnx.Param, dtype: DTypeLike) -> Float[Array, "..."]:
     return gather_fsdp(parameter[...].astype(dtype), parameter.logical_axes)
 
 
-@jax.custom_vjp
-def product(x: Float[Array, "*B D"], matrix: Float[Array, "D F"]) -> Float[Array, "*B F"]:
-    """`x` times `matrix`, with gradients for which no CPU has to transpose large arrays.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def product(
+    x: Float[Array, "..."], matrix: Float[Array, "..."], axes: int = 1
+) -> Float[Array, "..."]:
+    """Sums over the last `axes` axes of `x` and the first of `matrix`.
 
-    JAX works out the transpose of the matrix's gradient, for which XLA copies the gradient of the
+    JAX works out the transpose of the matrix's gradient, for which CPUs copy the gradient of the
     result turned over, and afterwards what came out. Here `x` is turned over, once for all that it
     is multiplied by.
     """
-    return x @ matrix
+    return jnp.tensordot(x, matrix, axes)
 
 
-def _product_backward(inputs, gradient):
+def _product_forward(x, matrix, axes):
+    return product(x, matrix, axes), (x, matrix)
+
+
+def _product_backward(axes, inputs, gradient):
     x, matrix = inputs
-    leading = tuple(range(x.ndim - 1))
-    last = (gradient.ndim - 1,)
+    leading = tuple(range(x.ndim - axes))
+    kept = tuple(range(axes, matrix.ndim))
+    last = tuple(range(gradient.ndim - len(kept), gradient.ndim))
     return (
-        jax.lax.dot_general(gradient, matrix, ((last, (1,)), ((), ()))),
+        jax.lax.dot_general(gradient, matrix, ((last, kept), ((), ()))),
         jax.lax.dot_general(x, gradient, ((leading, leading), ((), ()))),
     )
 
 
-product.defvjp(lambda x, matrix: (product(x, matrix), (x, matrix)), _product_backward)
+product.defvjp(_product_forward, _product_backward)
 
 
 def add_bias(x: Float[Array, "..."], bias: nnx.Param) -> Float[Array, "..."]:
