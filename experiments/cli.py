@@ -215,7 +215,7 @@ def check_output(path: str | None) -> None:
     if os.path.isdir(path or "."):
         raise UserError(f"Cannot write {path}: it is a folder.")
     place = path  # a pipe or a device is written as it is
-    if os.path.isfile(path) or not os.path.exists(path):
+    if not files.is_special(path):
         place = os.path.dirname(os.path.realpath(path))
         if not os.path.isdir(place):
             raise UserError(f"Cannot write {path}: there is no folder {place}.")

@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from transformer.errors import UserError
 
 
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is there and no regular file: a pipe, a device, a folder."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
 def write(path: pathlib.Path, content: str | bytes) -> None:
     """Writes a file whole or not at all.
 
@@ -17,7 +22,7 @@ def write(path: pathlib.Path, content: str | bytes) -> None:
     a device, is opened and written as it is.
     """
     data = content.encode() if isinstance(content, str) else content
-    if os.path.exists(path) and not os.path.isfile(path):
+    if is_special(path):
         path.write_bytes(data)
         return
     path = pathlib.Path(os.path.realpath(path))

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from transformer.config import DecodingConfig
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from transformer.decoding.beam import Penalty, length_penalty
-from transformer.decoding.ensemble import Ensemble, mean_log_probs
+from transformer.decoding.ensemble import mean_log_probs, members_of
 from transformer.decoding.forced import position_limit, rounded
 
 _SHORTEST = 32  # few lengths are compiled
@@ -196,6 +196,6 @@ def _next_log_probs(
     model = nnx.merge(graphdef, params)
     source = jnp.repeat(source, prefixes.shape[0], axis=0)
     segments = [(ids != PAD).astype(jnp.int32) for ids in (source, prefixes)]
-    members = model.members if isinstance(model, Ensemble) else [model]
+    members = members_of(model)
     hidden = [member(source, segments[0], prefixes, segments[1])[:, last] for member in members]
     return mean_log_probs([m.logits(h) for m, h in zip(members, hidden, strict=True)])

@@ -58,6 +58,11 @@ class Ensemble(nnx.Module):
         return self.members[0].lost(cache[0])
 
 
+def members_of(model: nnx.Module) -> Sequence[nnx.Module]:
+    """The members of an ensemble; a model by itself is its only one."""
+    return model.members if isinstance(model, Ensemble) else [model]
+
+
 def mean_log_probs(logits: Sequence[Float[Array, "*B V"]]) -> Float[Array, "*B V"]:
     """log of the arithmetic mean of softmax(logits) over the members, float32."""
     each = jnp.stack([jax.nn.log_softmax(one.astype(jnp.float32)) for one in logits])

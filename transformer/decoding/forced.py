@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from transformer import sharding
 from transformer.data.tokenizer import BOS, EOS, PAD, Tokenizer
-from transformer.decoding.ensemble import Ensemble, mean_log_probs
+from transformer.decoding.ensemble import mean_log_probs, members_of
 from transformer.errors import UserError
 
 _SHORTEST = 8
@@ -98,7 +98,7 @@ def rounded(length: int, most: int | None = None) -> int:
 
 def position_limit(model: nnx.Module) -> int | None:
     """How many positions a model has, or the least that a member of an ensemble has; None: all."""
-    limits = [member.source_positions.limit for member in _members(model)]
+    limits = [member.source_positions.limit for member in members_of(model)]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -117,15 +117,11 @@ def check_lengths(lengths: Sequence[tuple[int, int]], most: int | None) -> None:
                 )
 
 
-def _members(model: nnx.Module) -> Sequence[nnx.Module]:
-    return model.members if isinstance(model, Ensemble) else [model]
-
-
 def _score(
     model: nnx.Module, source: Int[Array, "B S"], target: Int[Array, "B T"]
 ) -> Float[Array, "B T"]:
     """log p(y_t | y_<t, x) of every target token; what stands in padding means nothing."""
-    members = _members(model)
+    members = members_of(model)
     inputs = teacher_forced(source, target)
     return token_log_probs(members, [member(*inputs) for member in members], target)
 

@@ -96,7 +96,7 @@ class SacrebleuSet(NamedTuple):
 
 
 def _identity(path: str) -> str:
-    if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
+    if files.is_special(path):
         raise UserError(f"{path} is no file; it is read more than once, as no pipe can be.")
     try:
         size, digest = pathlib.Path(path).stat().st_size, files.sha256(path)
