@@ -1,5 +1,8 @@
 """Feed-forward, positions, layer normalisation and dropout, by hand-computed numbers."""
 
+import math
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +18,7 @@ from transformer.model.layers import (
     Residual,
     add_bias,
     kept,
+    product,
     relu,
     sinusoidal_halves,
     sinusoidal_positions,
@@ -62,6 +66,31 @@ def test_the_gradient_of_a_bias_is_summed_in_float32():
     gradient = jax.grad(total)(jnp.zeros(2))
     # bfloat16 knows no number between 2,992 and 3,008, and counts no further than to 256.
     np.testing.assert_array_equal(gradient, [3_000, 3_000])
+
+
+@pytest.mark.parametrize(
+    ("rows", "matrix", "axes"),
+    [((50, 32), (32, 48), 1), ((50, 32), (32, 4, 12), 1), ((50, 4, 8), (4, 8, 48), 2)],
+)
+def test_gradients_of_a_product(rows, matrix, axes):
+    """They are tensordot's, and nothing with a row a token is copied turned over for them."""
+    keys = jax.random.split(jax.random.key(0))
+    x, w = jax.random.normal(keys[0], (7, *rows)), jax.random.normal(keys[1], matrix)
+
+    def gradients(multiply):
+        # A sum of squares of what is worked out of x, as layer norms work out what products take.
+        return jax.grad(lambda x, w: jnp.sum(multiply(x + 1, w, axes) ** 2), argnums=(0, 1))
+
+    for own, expected in zip(gradients(product)(x, w), gradients(jnp.tensordot)(x, w), strict=True):
+        np.testing.assert_allclose(own, expected, rtol=2e-5, atol=1e-4)
+    program = jax.jit(gradients(product)).lower(x, w).compile().as_text()
+    copies = re.findall(r"= (\S+) copy\(", program)
+    assert [shape for shape in copies if math.prod(_sizes(shape)) > w.size] == []
+
+
+def _sizes(shape: str) -> list[int]:
+    """Of an array as XLA writes it: f32[2,3]{1,0}."""
+    return [int(size) for size in re.search(r"\[([\d,]*)\]", shape)[1].split(",") if size]
 
 
 def test_layer_norm_adds_the_configured_epsilon_to_the_variance():

@@ -81,31 +81,31 @@ def attention_weights(
 
 def _weights(query: Array, key: Array, mask: Array | None, dtype: DTypeLike) -> Array:
     scores = jnp.einsum("...thk,...shk->...hts", query, key, preferred_element_type=jnp.float32)
+    # Not within the softmax: there CPUs read an array full of the factor.
+    scores *= query.shape[-1] ** -0.5
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    return _softmax(scores, query.shape[-1] ** -0.5, dtype)
+    return _softmax(scores, dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _softmax(
-    scores: Float[Array, "*B H T S"], scale: float, dtype: DTypeLike
-) -> Float[Array, "*B H T S"]:
-    """softmax(scale * scores) in float32, handed on in `dtype`.
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _softmax(scores: Float[Array, "*B H T S"], dtype: DTypeLike) -> Float[Array, "*B H T S"]:
+    """The softmax in float32, handed on in `dtype`.
 
     Its gradient reads what the product with the values keeps anyway, and works nothing out anew.
     """
-    return jax.nn.softmax(scale * scores, axis=-1).astype(dtype)
+    return jax.nn.softmax(scores, axis=-1).astype(dtype)
 
 
-def _softmax_forward(scores, scale, dtype):
-    weights = jax.lax.optimization_barrier(_softmax(scores, scale, dtype))
+def _softmax_forward(scores, dtype):
+    weights = jax.lax.optimization_barrier(_softmax(scores, dtype))
     return weights, weights
 
 
-def _softmax_backward(scale, dtype, weights, gradient):
+def _softmax_backward(dtype, weights, gradient):
     weights, gradient = weights.astype(jnp.float32), gradient.astype(jnp.float32)
     mean = jnp.sum(weights * gradient, axis=-1, keepdims=True)
-    return (scale * weights * (gradient - mean),)
+    return (weights * (gradient - mean),)
 
 
 _softmax.defvjp(_softmax_forward, _softmax_backward)

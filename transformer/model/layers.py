@@ -1,6 +1,7 @@
 """The parts of Figure 1 other than attention: embedding, positions, feed-forward, residual."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
 from transformer.model.initial import Initializer, Rngs
-from transformer.sharding import constrain, gather_fsdp
+from transformer.sharding import constrain, gather_fsdp, platform
 
 
 def weight(
@@ -59,8 +60,8 @@ def product(
     """Sums over the last `axes` axes of `x` and the first of `matrix`.
 
     JAX works out the transpose of the matrix's gradient, for which CPUs copy the gradient of the
-    result turned over, and afterwards what came out. Here `x` is turned over, once for all that it
-    is multiplied by.
+    result turned over, and afterwards what came out. Here nothing that has a row a token is turned
+    over on a CPU; elsewhere `x` is, once for all that it is multiplied by.
     """
     return jnp.tensordot(x, matrix, axes)
 
@@ -71,13 +72,17 @@ def _product_forward(x, matrix, axes):
 
 def _product_backward(axes, inputs, gradient):
     x, matrix = inputs
-    leading = tuple(range(x.ndim - axes))
     kept = tuple(range(axes, matrix.ndim))
     last = tuple(range(gradient.ndim - len(kept), gradient.ndim))
-    return (
-        jax.lax.dot_general(gradient, matrix, ((last, kept), ((), ()))),
-        jax.lax.dot_general(x, gradient, ((leading, leading), ((), ()))),
-    )
+    leading = tuple(range(x.ndim - axes))
+    x_gradient = jax.lax.dot_general(gradient, matrix, ((last, kept), ((), ())))
+    if platform() == "cpu":
+        # Two matrices as they lie. With more dimensions XLA copies `x` turned over, worked out
+        # anew, an element at a time at a stride that no cache holds.
+        x = jax.lax.optimization_barrier(x.reshape(-1, math.prod(matrix.shape[:axes])))
+        gradient, leading = gradient.reshape(len(x), -1), (0,)
+    matrix_gradient = jax.lax.dot_general(x, gradient, ((leading, leading), ((), ())))
+    return x_gradient, matrix_gradient.reshape(matrix.shape)
 
 
 product.defvjp(_product_forward, _product_backward)
