@@ -39,6 +39,8 @@ def main() -> None:
     workdirs = WORKDIRS.value
     pairs = Corpus(*cli.read_once(lambda: read_pairs(SOURCE.value, REFERENCE.value)))
     kinds = _kinds(workdirs)
+    # The ensembles come first: runs that cannot be one are refused before each is scored alone.
+    together = list(_scores(workdirs, kinds, pairs)) if len(workdirs) > 1 else []
     rows, scores = [], {name: [] for name in kinds}
     for workdir in workdirs:
         for row in _scores([workdir], kinds, pairs):
@@ -49,8 +51,7 @@ def main() -> None:
             mean, deviation = statistics.mean(values), statistics.stdev(values)
             rows.append({"run": f"mean of {len(values)}", "weights": name, "bleu": mean})
             rows[-1]["deviation"] = deviation
-        rows += _scores(workdirs, kinds, pairs)
-    _print(rows)
+    _print(rows + together)
 
 
 def _kinds(workdirs: Sequence[str]) -> dict[str, Weights]:

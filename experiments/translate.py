@@ -15,9 +15,12 @@ With --attention=FILE.html the attention weights of the first 50 translations ar
 page to look into with a browser, which needs nothing else.
 """
 
+import os
+
 from absl import flags
 
 from experiments import cli
+from transformer import files
 from transformer.data.corpus import read_lines
 from transformer.decoding.translate import Translation
 from transformer.errors import UserError
@@ -29,7 +32,9 @@ WORKDIRS = cli.workdirs_flag()
 JOIN = cli.hosts_flags()
 INPUT = flags.DEFINE_string("input", None, "file to translate (.gz too) instead of stdin")
 OUTPUT = flags.DEFINE_string("output", None, "file to write instead of stdout")
-NBEST = flags.DEFINE_integer("nbest", None, "write so many outputs a sentence, with scores")
+NBEST = flags.DEFINE_integer(
+    "nbest", None, "write so many outputs a sentence, with scores", lower_bound=1
+)
 TOKENS = flags.DEFINE_boolean("tokens", False, "with --nbest: print the pieces' log probabilities")
 PREFIX = flags.DEFINE_string("prefix", None, "file of the words that each output must begin with")
 ATTENTION = flags.DEFINE_string("attention", None, "HTML file to write the attention weights to")
@@ -45,6 +50,8 @@ def main() -> None:
         raise UserError("--tokens is printed with --nbest only; add --nbest=1.")
     if ATTENTION.value and len(WORKDIRS.value) > 1:
         raise UserError("--attention shows a single model; name one --workdir.")
+    if OUTPUT.value and ATTENTION.value and _same_file(OUTPUT.value, ATTENTION.value):
+        raise UserError("--output and --attention name the same file; give each its own.")
     JOIN()
     for path in (OUTPUT.value, ATTENTION.value or None):
         cli.check_output(path)
@@ -63,6 +70,11 @@ def main() -> None:
     cli.write_output(OUTPUT.value, text)
     if ATTENTION.value:
         _write_attention(model, lines, translations)
+
+
+def _same_file(one: str, other: str) -> bool:
+    """Whether what is written to one takes the place of what was written to the other."""
+    return os.path.realpath(one) == os.path.realpath(other) and not files.is_special(one)
 
 
 def _read() -> tuple[list[str], list[str] | None]:

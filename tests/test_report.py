@@ -134,6 +134,7 @@ def test_the_script_writes_the_page(folder, run_script):
     extra = folder.parent / "extra.json"
     extra.write_text(json.dumps({"bleu": 44.5, "bleu_signature": "x|y"}))
     (folder / "scores.json").write_text(json.dumps({"test": SCORES, "seconds": 3}))
+    (folder / "averages.json").write_text(json.dumps([{"run": "a", "bleu": 1.0}]))
     done = run_script("report", f"--workdir={folder}", f"--scores={extra}")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{folder}/report.html\n"

@@ -468,10 +468,16 @@ def test_the_runs_of_an_ensemble_share_a_vocabulary(straight, tmp_path, run_scri
     other = shutil.copytree(straight[0], tmp_path / "other")
     train_tokenizer(["a man sees a dog"] * 9, 275).save(other / "vocabulary.model")
     workdirs = [f"--workdir={straight[0]}", f"--workdir={other}"]
-    done = run_script("translate", *workdirs, stdin="The man sleeps.\n", env=compiled)
-    assert done.returncode == 2
-    assert "have different vocabularies" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    text = tmp_path / "text"
+    text.write_text("The man sleeps.\n")
+    for script, *flags in (
+        ("translate", f"--input={text}"),
+        ("averages", f"--source={text}", f"--reference={text}"),  # before either is scored alone
+    ):
+        done = run_script(script, *workdirs, *flags, env=compiled)
+        assert done.returncode == 2
+        assert "have different vocabularies" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_runs_of_an_ensemble_have_positions_for_the_lines_of_the_first(straight, tmp_path):
@@ -493,6 +499,8 @@ def test_the_runs_of_an_ensemble_have_positions_for_the_lines_of_the_first(strai
         (["--workdir={run}", "--average=9"], "9 checkpoints cannot be averaged"),
         (["--workdir={run}", "--decoding.beam_size=0"], "config.decoding.beam_size must be at"),
         (["--workdir={run}", "--nbest=9"], "nbest is 9, but decoding.beam_size only 4"),
+        (["--workdir={run}", "--nbest=0"], "--nbest=0: 0 is not a positive integer"),
+        (["--workdir={run}", "--output={tmp}/x", "--attention={tmp}/./x"], "name the same file"),
         (["--workdir={run}"] * 2 + ["--attention=x.html"], "--attention shows a single model"),
         (["--workdir={run}", "--tokens"], "--tokens is printed with --nbest only"),
         (["--workdir={run}", "--prefix={tmp}/two"], "There are 2 prefixes for 0 lines"),

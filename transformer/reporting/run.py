@@ -158,15 +158,22 @@ def _read_scores(workdir: pathlib.Path, score_files: Sequence[pathlib.Path]) -> 
     scores: dict[str, Record] = {}
     for path in sorted(workdir.glob("*.json")):
         if path.name not in known:
-            scores |= _scores_of(path.name, workdir_lib.read_json(path))
+            scores |= _scores_in(path, path.name)
     for path in score_files:
-        found = _scores_of(str(path), workdir_lib.read_json(path))
+        found = _scores_in(path, str(path))
         if not found:
             raise UserError(
                 f"{path} holds no score; it must be what experiments/evaluate.py prints."
             )
         scores |= found
     return scores
+
+
+def _scores_in(path: pathlib.Path, name: str) -> dict[str, Record]:
+    """The results in a file; a list, such as experiments/averages.py prints, holds none."""
+    if path.is_file() and path.read_bytes().lstrip().startswith(b"["):
+        return {}
+    return _scores_of(name, workdir_lib.read_json(path))
 
 
 def _scores_of(name: str, value: Any) -> dict[str, Record]:
