@@ -302,7 +302,7 @@ rates = error_rates(looked, drawn)  # [N 1 + H]
 print("AER     ", "mean of heads", *(f"head {h + 1}" for h in range(rates.shape[1] - 1)), sep="  ")
 for layer, row in enumerate(rates, start=1):
     print(f"layer {layer} ", f"{row[0]:13.1%}", *(f"{rate:6.1%}" for rate in row[1:]), sep="  ")
-if TRAINED:
+if TRAINED and model.config.data.source == "grammar":  # other text taught other words
     assert rates.min() < 0.35
 
 # %% [markdown]
