@@ -542,3 +542,28 @@ def test_mistakes_in_the_text_leave_nothing_half_written(tmp_path, run_script, c
     assert done.returncode == 2
     assert "a.en has 2 lines and" in done.stderr and "a.de has 1" in done.stderr
     assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config.data.validation": "{tmp}/none,{tmp}/a.de"}, "Cannot read {tmp}/none: No such"),
+        ({"workdir": "{tmp}/a.de"}, "{tmp}/a.de cannot be written: File exists."),
+    ],
+)
+def test_mistakes_that_are_told_before_a_vocabulary_is_learnt(
+    tmp_path, run_script, changes, message
+):
+    for name in ("a.en", "a.de"):
+        (tmp_path / name).write_text("one man sees a dog\n" * 9)
+    options = {
+        "config": CONFIG,
+        "workdir": tmp_path / "run",
+        "config.data.source": "files",
+        "config.data.train": f"{tmp_path}/a.en,{tmp_path}/a.de",
+    } | {key: value.format(tmp=tmp_path) for key, value in changes.items()}
+    done = run_script("train", *(f"--{key}={value}" for key, value in options.items()))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message.format(tmp=tmp_path)}"), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.de", "a.en"]

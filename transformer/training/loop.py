@@ -14,15 +14,18 @@ from transformer import config as config_lib
 from transformer import hosts
 from transformer.config import Config
 from transformer.data.batching import Batch
-from transformer.data.corpus import has_validation
 from transformer.data.pipeline import TrainData
-from transformer.evaluation.bleu import bleu_metric
 from transformer.sharding import make_mesh, put_batch, row_blocks, shape_template
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import Checkpoints, averaged_steps, read_weights, saved_steps
 from transformer.training.meter import Meter
 from transformer.training.metrics import MetricsLog, Progress, say_line
-from transformer.training.prepare import prepare_start, prepare_validation, row_multiple
+from transformer.training.prepare import (
+    load_validation,
+    prepare_start,
+    prepare_validation,
+    row_multiple,
+)
 from transformer.training.profiler import Profiler
 from transformer.training.signals import StopRequest
 from transformer.training.step import (
@@ -69,7 +72,7 @@ def train(config: Config, workdir: pathlib.Path, profile: bool = False) -> dict[
     done = max(saved_steps(workdir), default=0)
     if done >= config.training.num_steps:
         return _nothing_to_do(workdir, done)
-    with jax.set_mesh(mesh):
+    with workdir_lib.taken(workdir), jax.set_mesh(mesh):
         run, state, progress = _prepare(config, workdir, mesh, say=say_line)
         with StopRequest() as stop:
             result = _loop(run, state, progress, stop, profile)
@@ -85,14 +88,13 @@ def _prepare(
     config: Config, workdir: pathlib.Path, mesh: Mesh, say: Callable[[str], None]
 ) -> tuple[Run, TrainState, dict[str, Any]]:
     """Data, model and state: new ones, or the ones that `workdir` holds."""
-    if has_validation(config.data):
-        bleu_metric(config.training.bleu_tokenize)  # or its error, before the work of minutes
+    held_out = load_validation(config)
     stored = workdir_lib.stored_vocabulary(workdir, config.data.vocab_path)
     rows = row_multiple(config, mesh, workdir_lib.stored_row_multiple(workdir))
     new = not any(saved_steps(workdir))  # step 0 is an import's
     data, tokenizer, init, shardings = prepare_start(config, stored, mesh, rows, say, new)
-    validate = prepare_validation(config, mesh, tokenizer, shardings, say)
-    # From here on nothing can be wrong with config or data: the folder is made.
+    validate = prepare_validation(config, mesh, tokenizer, held_out, shardings, say)
+    # From here on nothing can be wrong with config or data: the folder becomes this run's.
     workdir_lib.claim(workdir, config, tokenizer)
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0, rows)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)

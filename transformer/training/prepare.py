@@ -22,6 +22,7 @@ from transformer.data.pipeline import (
 from transformer.data.prepared import PreparedPairs, open_prepared
 from transformer.data.tokenizer import Tokenizer, train_tokenizer
 from transformer.errors import UserError
+from transformer.evaluation.bleu import bleu_metric
 from transformer.sharding import batch_shards, row_blocks
 from transformer.training.step import TrainState, make_eval_step, make_init
 from transformer.training.validation import Validator
@@ -155,17 +156,25 @@ def _summary(split: str, data: TrainData | EvalData) -> str:
     return f"{split}: {data.num_pairs:,} pairs" + (f" (left out: {dropped})" if dropped else "")
 
 
+def load_validation(config: Config) -> Corpus | None:
+    """The validation text; None where there is none. A mistake in it costs no work before."""
+    if not has_validation(config.data):
+        return None
+    bleu_metric(config.training.bleu_tokenize)  # or its error
+    return load_corpus(config.data, "validation", config.seed)
+
+
 def prepare_validation(
     config: Config,
     mesh: Mesh,
     tokenizer: Tokenizer,
+    corpus: Corpus | None,
     shardings: TrainState,
     say: Say,
 ) -> Validator | None:
-    """What judges the parameters; None where there is no validation text."""
-    if not has_validation(config.data):
+    """What judges the parameters by the `corpus`; None without one."""
+    if corpus is None:
         return None
-    corpus = load_corpus(config.data, "validation", config.seed)
     data = build_eval_data(config.data, tokenizer, corpus, row_multiple(config, mesh))
     _same_data("validation", data, tokenizer)
     say(_summary("validation", data))
