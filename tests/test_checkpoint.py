@@ -159,6 +159,19 @@ def test_an_imports_weights_are_averaged_with_no_others(tmp_path):
     assert (saved_steps(tmp_path), averaged_steps(tmp_path)) == ([0, 2, 4], [2, 4])
 
 
+def test_best_weights_of_steps_to_come_are_forgotten(workdir):
+    """A killed run's come again; where no checkpoint is left, they are of another experiment."""
+    checkpoints = Checkpoints(workdir, 3, 2)
+    checkpoints.save_best(8, make_state(8, 8.0).params, 40.0)
+    checkpoints.close()
+    assert saved_steps(workdir, best=True) == [4, 8]
+    for gone, steps in ((), [4]), (("6",), [4]), (("4", "2"), []):
+        for step in gone:
+            shutil.rmtree(workdir / "checkpoints" / step)
+        Checkpoints(workdir, 3, 2).close()
+        assert saved_steps(workdir, best=True) == steps
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")]
 )

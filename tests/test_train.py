@@ -172,33 +172,82 @@ import itertools, os, pathlib, time
 from experiments import cli, train
 from transformer.training import loop
 
-def judge(run, state, bleu, progress, calls=itertools.count(1)):
-    if next(calls) == 2:
-        while not (run.workdir / "checkpoints" / "8").exists():
+number, step = os.environ["DIES_AT"].split()
+judge = loop._judge
+
+def judge_or_die(run, state, bleu, progress, calls=itertools.count(1)):
+    if next(calls) == int(number):
+        while not (run.workdir / "checkpoints" / step).exists():
             time.sleep(0.01)
         os._exit(9)
+    judge(run, state, bleu, progress)
 
-loop._judge = judge
+loop._judge = judge_or_die
 cli.run(train.main)
 """
 
 
-def test_a_run_that_dies_in_a_validation_has_saved_before(straight, tmp_path, run_script, compiled):
+@pytest.mark.parametrize(("every", "died_at", "steps"), [(4, 8, [4, 8, 12]), (12, 12, [12])])
+def test_a_run_that_dies_in_a_validation_has_saved_before(
+    every, died_at, steps, straight, tmp_path, run_script, compiled
+):
+    """And validates again, in the end, too."""
     workdir, script = tmp_path / "run", tmp_path / "dies.py"
     script.write_text(DIES_AFTER_VALIDATING)
-    arguments = [f"--config={CONFIG}", f"--workdir={workdir}", "--config.training.eval_every=4"]
-    arguments.append("--config.training.keep_best=3")
-    assert run_script(script, *arguments, env=compiled).returncode == 9
-    (_, died) = records(workdir, "validation")
+    arguments = [f"--config={CONFIG}", f"--workdir={workdir}"]
+    arguments += [f"--config.training.eval_every={every}", "--config.training.keep_best=3"]
+    dies_at = {"DIES_AT": f"{died_at // every} {died_at}"}
+    assert run_script(script, *arguments, env=compiled | dies_at).returncode == 9
+    died = records(workdir, "validation")[-1]
     done = run_script("train", *arguments, env=compiled)
-    assert done.returncode == 0 and f"resumed {workdir} at step 8" in done.stderr, done.stderr
-    found = records(workdir, "validation")
-    assert [record["step"] for record in found] == [4, 8, 12]
-    for record in (died, found[1]):
+    assert done.returncode == 0 and f"resumed {workdir} at step {died_at}" in done.stderr, done
+    found = {record["step"]: record for record in records(workdir, "validation")}
+    assert list(found) == steps and len(records(workdir, "validation")) == len(steps)
+    for record in (died, found[died_at]):
         del record["seconds"]
-    assert found[1] == died
+    assert found[died_at] == died
     assert losses(workdir) == losses(straight[0])
-    assert saved_steps(workdir, best=True) == [8, 12]
+    assert saved_steps(workdir, best=True) == steps
+    assert [record["step"] for record in records(workdir, "average of 2")] == [12]
+    if died_at == 12:
+        done = run_script("train", *arguments, env=compiled)
+        assert done.stderr == f"nothing to do: the run in {workdir} ended at step 12\n"
+
+
+STOPS_AFTER_STEP_6 = """
+import os, signal
+from experiments import cli, train
+from transformer.training.meter import Meter
+
+add = Meter.add
+
+def add_and_stop(meter, step, *rest):
+    add(meter, step, *rest)
+    if step == 6:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+Meter.add = add_and_stop
+cli.run(train.main)
+"""
+
+
+def test_a_stopped_run_reports_the_mean_of_all_its_steps(straight, tmp_path, run_script, compiled):
+    """Those before it was stopped, too, that had not been reported yet."""
+    workdir, script = tmp_path / "run", tmp_path / "stops.py"
+    script.write_text(STOPS_AFTER_STEP_6)
+    arguments = [f"--config={CONFIG}", f"--workdir={workdir}", "--config.training.log_every=4"]
+    assert "saved step 6" in run_script(script, *arguments, env=compiled).stderr
+    assert list(losses(workdir)) == [4]
+    assert run_script("train", *arguments, env=compiled).returncode == 0
+    each = {record["step"]: record for record in records(straight[0])}
+    assert list(losses(workdir)) == [4, 8, 12]
+    for record in records(workdir):
+        steps = [each[step] for step in range(record["step"] - 3, record["step"] + 1)]
+        tokens = [step["tokens"] for step in steps]
+        assert record["tokens"] == sum(tokens)
+        for name in ("loss", "nll", "accuracy"):
+            mean = np.average([step[name] for step in steps], weights=tokens)
+            assert record[name] == pytest.approx(mean, rel=1e-6)
 
 
 def test_training_stops_early_when_bleu_stands_still(tmp_path, run_script, compiled):

@@ -74,36 +74,3 @@ def test_a_folder_without_a_checkpoint_takes_any_config_and_text(tmp_path):
     workdir_lib.check(tmp_path, OTHER_SEED)
     assert workdir_lib.stored_vocabulary(tmp_path, "") is None
     workdir_lib.describe_data(tmp_path, train_data(batch_tokens=200), 0, 4)
-
-
-def test_a_folder_is_trained_in_by_one_process(tmp_path):
-    folder = tmp_path / "some" / "run"
-    with workdir_lib.taken(folder):
-        message = f"another process is training in {folder}; end it"
-        with pytest.raises(UserError, match=message), workdir_lib.taken(folder):
-            pass
-        (folder / "file").touch()
-    with workdir_lib.taken(folder):  # the first one has ended
-        pass
-    assert list(folder.iterdir()) == [folder / "file"]
-
-
-def test_a_new_folder_goes_again_if_nothing_was_written(tmp_path):
-    new, old = tmp_path / "new", tmp_path / "old"
-    old.mkdir()
-    for folder in (new, old):
-        with pytest.raises(UserError, match="no text"), workdir_lib.taken(folder):
-            assert folder.is_dir()
-            raise UserError("no text")
-    assert list(tmp_path.iterdir()) == [old]
-
-
-def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    for folder, why in (("file", "File exists"), ("file/run", "Not a directory")):
-        message, path = f"{folder} cannot be written: {why}", tmp_path / folder
-        with pytest.raises(UserError, match=message), workdir_lib.taken(path):
-            pass
-    monkeypatch.setattr(workdir_lib.os, "access", lambda path, mode: False)  # root may write
-    with pytest.raises(UserError, match="may not be written to"), workdir_lib.taken(tmp_path):
-        pass

@@ -1,6 +1,7 @@
 """Files and folders on disk: written whole or not at all, and told apart by their SHA-256."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import pathlib
@@ -13,6 +14,18 @@ from transformer.errors import UserError
 def is_special(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is there and no regular file: a pipe, a device, a folder."""
     return os.path.exists(path) and not os.path.isfile(path)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether `error`, or what it came from, says that there is no room for more.
+
+    Libraries that write by themselves keep the system's words, but not its exception.
+    """
+    while error is not None:
+        if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write(path: pathlib.Path, content: str | bytes) -> None:

@@ -9,6 +9,7 @@ leaves a temporary folder, which is not taken for a checkpoint.
 """
 
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ class Checkpoints:
         self._folder = workdir / "checkpoints"
         self._policy = _KeepLast(keep_last)
         self._last = _manager(self._folder, preservation_policy=self._policy)
+        _forget_best(workdir, self.latest_step or 0)
         self._best = keep_best and _manager(
             workdir / "best", max_to_keep=keep_best, best_fn=lambda metrics: metrics["bleu"]
         )
@@ -90,6 +92,15 @@ def saved_steps(workdir: pathlib.Path, best: bool = False) -> list[int]:
     """The steps that `workdir` holds checkpoints of, oldest first."""
     folder = workdir / ("best" if best else "checkpoints")
     return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
+
+
+def _forget_best(workdir: pathlib.Path, step: int) -> None:
+    """Removes best weights of later steps: they come again, or are of another experiment."""
+    if hosts.is_first():
+        for later in saved_steps(workdir, best=True):
+            if later > step:
+                shutil.rmtree(workdir / "best" / str(later))
+    hosts.gather("forgotten", None)  # nobody lists them before
 
 
 def averaged_steps(workdir: pathlib.Path) -> list[int]:

@@ -14,12 +14,14 @@ from transformer import config as config_lib
 from transformer import hosts
 from transformer.config import Config
 from transformer.data.batching import Batch
+from transformer.data.corpus import has_validation
 from transformer.data.pipeline import TrainData
 from transformer.sharding import make_mesh, put_batch, row_blocks, shape_template
 from transformer.training import workdir as workdir_lib
 from transformer.training.checkpoint import Checkpoints, averaged_steps, read_weights, saved_steps
+from transformer.training.lock import taken
 from transformer.training.meter import Meter
-from transformer.training.metrics import MetricsLog, Progress, say_line
+from transformer.training.metrics import MetricsLog, Progress, kinds_logged, say_line
 from transformer.training.prepare import (
     load_validation,
     prepare_start,
@@ -70,9 +72,10 @@ def train(config: Config, workdir: pathlib.Path, profile: bool = False) -> dict[
     mesh = make_mesh(config.mesh)
     workdir_lib.check(workdir, config)
     done = max(saved_steps(workdir), default=0)
-    if done >= config.training.num_steps:
+    last = config.training.num_steps
+    if done > last or (done == last and _is_judged(config, workdir, done)):
         return _nothing_to_do(workdir, done)
-    with workdir_lib.taken(workdir), jax.set_mesh(mesh):
+    with taken(workdir), jax.set_mesh(mesh):
         run, state, progress = _prepare(config, workdir, mesh, say=say_line)
         with StopRequest() as stop:
             result = _loop(run, state, progress, stop, profile)
@@ -82,6 +85,16 @@ def train(config: Config, workdir: pathlib.Path, profile: bool = False) -> dict[
 def _nothing_to_do(workdir: pathlib.Path, step: int) -> dict[str, Any]:
     say_line(f"nothing to do: the run in {workdir} ended at step {step}")
     return {}
+
+
+def _is_judged(config: Config, workdir: pathlib.Path, step: int) -> bool:
+    """Whether the log has the scores of a run that ended at `step`, and not before it had them."""
+    kinds = hosts.gather("kinds", sorted(kinds_logged(workdir, step)))[0]
+    averaged = min(config.training.average_last, len(averaged_steps(workdir))) > 1
+    missing = "validation" not in kinds or (
+        averaged and not any(kind.startswith("average of ") for kind in kinds)
+    )
+    return not missing or not has_validation(config.data)
 
 
 def _prepare(
@@ -99,6 +112,7 @@ def _prepare(
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0, rows)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
     progress = {"data": None, "best_bleu": None, "stale": 0, "validated": 0, "stops": []}
+    progress["unreported"] = []
     template = state_template(init, shardings)
     if not checkpoints.latest_step:
         state = init()
@@ -126,21 +140,24 @@ def _loop(
 ) -> dict[str, Any]:
     """Trains from `state` on; returns the last validation's record."""
     training, step = run.config.training, int(state.step)
-    if 0 < training.patience <= progress["stale"]:
+    last = step == training.num_steps or 0 < training.patience <= progress["stale"]
+    if last and _is_judged(run.config, run.workdir, step):
         run.checkpoints.close()
         return _nothing_to_do(run.workdir, step)
     batches = run.data.iterator(row_blocks(run.mesh))
     if progress["data"] is not None:
         batches.set_state(progress["data"])
-    again = step % training.eval_every == 0 and progress["validated"] < step
+    again = (last or step % training.eval_every == 0) and progress["validated"] < step
     log, bar = MetricsLog(run.workdir, step, again), Progress(training.num_steps, step)
-    meter = Meter(run.config, run.workdir, run.checkpoints, log, bar, step)
+    unreported = progress["unreported"]
+    meter = Meter(run.config, run.workdir, run.checkpoints, log, bar, step, unreported)
     profiler = _profiler(run, bar) if profile else None
     result: dict[str, Any] = {}
 
     def save() -> None:
         meter.drain()  # a loss that is not finite is never saved
-        run.checkpoints.save(state, progress | {"data": batches.get_state()})
+        place = {"data": batches.get_state(), "unreported": meter.unreported}
+        run.checkpoints.save(state, progress | place)
 
     def validate() -> bool:
         """Whether the run is to end early."""
@@ -152,7 +169,6 @@ def _loop(
         return 0 < training.patience <= progress["stale"]
 
     try:
-        last = False
         if run.validate and again:
             validate()
         while not (last or stop.reached(step)):

@@ -3,6 +3,7 @@
 import collections
 import pathlib
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,8 +30,12 @@ class Meter:
         log: MetricsLog,
         bar: Progress,
         step: int,
+        unreported: Sequence[Sequence[float]] = (),
     ):
-        """Goes on from `step`; `checkpoints` are asked for the last good one only."""
+        """Goes on from `step`, with what was `unreported` there.
+
+        `checkpoints` are asked for the last good one only.
+        """
         self._num_steps, self._workdir, self._checkpoints = (
             config.training.num_steps,
             workdir,
@@ -38,7 +43,7 @@ class Meter:
         )
         self._log, self._bar = log, bar
         self._pending: collections.deque = collections.deque()
-        self._done: list[StepMetrics] = []
+        self._done = [StepMetrics(*map(np.float32, numbers)) for numbers in unreported]
         self._step, self._rate = step, ""
         self.restart_clock()
 
@@ -56,6 +61,14 @@ class Meter:
         """Waits for every step started."""
         while self._pending:
             self._finish_one()
+
+    @property
+    def unreported(self) -> list[list[float]]:
+        """The numbers of the steps since the last report, JSON-able: the next one is of them, too.
+
+        They are all there after `drain`.
+        """
+        return [[float(number) for number in metrics] for metrics in self._done]
 
     def report(self) -> None:
         """Means since the last report, to the log and the terminal."""

@@ -74,6 +74,13 @@ class MetricsLog:
         self._events.close()
 
 
+def kinds_logged(workdir: pathlib.Path, step: int) -> set[str]:
+    """The kinds of the records that DIR/metrics.jsonl has of `step`."""
+    path = workdir / workdir_lib.METRICS
+    records = map(_record, path.read_text().splitlines() if path.exists() else [])
+    return {record["kind"] for record in records if record and record["step"] == step}
+
+
 def markdown_table(rows: Sequence[dict[str, str]]) -> str:
     """One column a key; the texts stand in it as they are, whatever they mean in Markdown."""
 
@@ -89,12 +96,20 @@ def markdown_table(rows: Sequence[dict[str, str]]) -> str:
 
 def _comes_again(line: str, step: int, validates_again: bool) -> bool:
     """Whether a record is of what follows `step`; one that a crash cut short is, too."""
+    record = _record(line)
+    if record is None:
+        return True
+    own = validates_again and record["kind"] == "validation"
+    return record["step"] >= step + (not own)
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """What a line holds, None if a crash cut it short."""
     try:
         record = json.loads(line)
-        own = validates_again and record["kind"] == "validation"
-        return record["step"] >= step + (not own)
-    except (json.JSONDecodeError, KeyError):
-        return True
+        return record if record.keys() >= {"kind", "step"} else None
+    except (json.JSONDecodeError, AttributeError):
+        return None
 
 
 def say_line(text: str) -> None:

@@ -7,9 +7,7 @@ Each file is written whole or not at all, save the two logs, which grow. The voc
 SentencePiece model, or the archive of Marian's three files that `MarianTokenizer` packs.
 """
 
-import contextlib
 import datetime
-import fcntl
 import importlib.metadata
 import json
 import math
@@ -18,7 +16,6 @@ import pathlib
 import platform
 import secrets
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -86,48 +83,6 @@ def check(workdir: pathlib.Path, config: Config) -> None:
             f"{workdir} holds another experiment ({what}); name another --workdir, or give the "
             "old values to resume it."
         )
-
-
-@contextlib.contextmanager
-def taken(workdir: pathlib.Path) -> Iterator[None]:
-    """Makes `workdir`, and keeps other trainings out of it; a new one that stays empty is removed.
-
-    The first process does. On a file system without locks nobody is kept out.
-
-    Raises:
-      UserError: it cannot be written, or is being trained in.
-    """
-    if not hosts.is_first():
-        yield
-        return
-    new = not workdir.exists()
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if not os.access(workdir, os.W_OK | os.X_OK):
-            raise PermissionError(None, "it may not be written to")
-        folder = os.open(workdir, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"{workdir} cannot be written: {error.strerror}.") from error
-    try:
-        with contextlib.suppress(OSError):  # no locks here
-            _lock(folder, workdir)
-        try:
-            yield
-        finally:
-            if new:
-                with contextlib.suppress(OSError):  # it is not empty
-                    workdir.rmdir()
-    finally:
-        os.close(folder)  # and with it the lock, as when the process ends
-
-
-def _lock(folder: int, workdir: pathlib.Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(
-            f"another process is training in {workdir}; end it first, or name another --workdir."
-        ) from error
 
 
 def stored_vocabulary(workdir: pathlib.Path, vocab_path: str) -> Tokenizer | None:
