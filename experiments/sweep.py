@@ -26,8 +26,10 @@ from experiments import cli, tables  # before JAX
 import jax  # isort: skip
 
 from configs import table3
-from experiments.sweep_figure import Difference, draw
+from experiments.sweep_figure import Difference, draw, require_matplotlib
 from transformer import files
+from transformer.config import Config
+from transformer.data.corpus import has_validation
 from transformer.errors import UserError, choose
 from transformer.reporting.run import read_run
 from transformer.training.loop import train
@@ -55,15 +57,33 @@ def main() -> None:
         choose(table3.ROWS, row, "row of Table 3")
     if "base" not in ROWS.value:
         raise UserError("--rows lacks base, which the others are compared with; add it.")
+    rows = list(dict.fromkeys(ROWS.value))  # each once
+    for row in rows:
+        _check(LOAD_CONFIG(row))
+    require_matplotlib()
     workdir, scores = pathlib.Path(WORKDIR.value), []
     for seed in range(SEEDS.value):
-        for row in ROWS.value:
-            number = f"run {len(scores) + 1} of {SEEDS.value * len(ROWS.value)}"
+        for row in rows:
+            number = f"run {len(scores) + 1} of {SEEDS.value * len(rows)}"
             print(f"row {row}, seed {seed}: {number}", file=sys.stderr)
             scores.append(_run(row, seed, workdir / f"{row}-{seed}"))
             _write(workdir, scores)
             jax.clear_caches()  # the next row compiles programs of its own
     print((workdir / "sweep.md").read_text(), end="")
+
+
+def _check(config: Config) -> None:
+    """Finds out before the first run what would fail after it.
+
+    Raises:
+      UserError: there are no scores to compare, or not after equally many steps.
+    """
+    if not has_validation(config.data):
+        raise UserError("A sweep compares validation BLEU; name text in config.data.validation.")
+    if config.training.patience:
+        raise UserError(
+            "A sweep compares rows after equally many steps; set config.training.patience to 0."
+        )
 
 
 def _run(row: str, seed: int, workdir: pathlib.Path) -> Score:

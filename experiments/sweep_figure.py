@@ -1,5 +1,6 @@
 """The figure of a sweep: what Table 3 varies against what it does to BLEU, the paper's and here."""
 
+import importlib.util
 import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -28,16 +29,16 @@ class Difference(NamedTuple):
     runs: int
 
 
-def draw(found: Mapping[str, Difference], folder: pathlib.Path) -> None:
-    """Writes sweep.svg and sweep.png; rows that are not there yet are left out.
+def require_matplotlib() -> None:
+    """Raises UserError where it is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("Drawing needs matplotlib: pip install -e .[plots]")
 
-    Raises:
-      UserError: matplotlib is missing.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("Drawing needs matplotlib: pip install -e .[plots]") from error
+
+def draw(found: Mapping[str, Difference], folder: pathlib.Path) -> None:
+    """Writes sweep.svg and sweep.png; rows that are not there yet are left out."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(12, 6), layout="constrained")
     axes = figure.subplots(2, 4)
     for axis, (title, rows) in zip(axes.flat, PANELS.items(), strict=True):

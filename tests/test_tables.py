@@ -196,6 +196,7 @@ def straight_row(tmp_path_factory, run_script):
     ]
     done = run_script("sweep", f"--workdir={workdir}", *options)
     assert done.returncode == 0, done.stderr
+    options[0] = "--rows=base,C1,base"  # no row is counted twice
     again = run_script("sweep", f"--workdir={workdir}", *options)
     assert again.returncode == 0 and again.stdout == done.stdout
     assert again.stderr.count("nothing to do") == 2
@@ -213,11 +214,35 @@ def test_a_sweep_leaves_scores_a_table_and_a_figure(straight_row):
     assert "<svg" in (workdir / "sweep.svg").read_text()
 
 
-def test_mistakes_in_a_sweep(run_script, tmp_path):
-    for rows, message in (("base,A9", "'A9' is no row of Table 3"), ("A1", "lacks base")):
-        done = run_script("sweep", f"--workdir={tmp_path / 'sweep'}", f"--rows={rows}")
-        assert done.returncode == 2
-        assert message in done.stderr and len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rows=base,A9"], "'A9' is no row of Table 3"),
+        (["--rows=A1"], "lacks base"),
+        (["--config.training.patience=2"], "set config.training.patience to 0"),
+        (
+            ["--config.data.source=files", "--config.data.train=a,b"],
+            "name text in config.data.validation",
+        ),
+    ],
+)
+def test_mistakes_in_a_sweep(run_script, tmp_path, options, message):
+    done = run_script("sweep", f"--workdir={tmp_path / 'sweep'}", *options)
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_sweep_asks_first_for_what_it_draws_with(run_script, tmp_path):
+    script = tmp_path / "without.py"
+    script.write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'matplotlib' else find(name, *rest)\n"
+        "from experiments import cli, sweep\ncli.run(sweep.main)\n"
+    )
+    done = run_script(script, f"--workdir={tmp_path / 'sweep'}")
+    assert done.returncode == 2
+    assert done.stderr == "error: Drawing needs matplotlib: pip install -e .[plots]\n"
     assert not (tmp_path / "sweep").exists()
 
 
