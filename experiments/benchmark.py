@@ -161,6 +161,7 @@ def _training(config: Config) -> tuple[dict[str, Any], Round]:
 
 def _decoding(config: Config) -> tuple[dict[str, Any], Round]:
     """Translates the first --steps validation sentences, each round the same."""
+    lines = load_corpus(config.data, "validation", config.seed).source[: STEPS.value]
     mesh = make_mesh(config.mesh)
     if WORKDIR.value:
         wanted = {"decoding": config.decoding, "mesh": config.mesh}
@@ -171,7 +172,6 @@ def _decoding(config: Config) -> tuple[dict[str, Any], Round]:
         params = make_init(config, tokenizer.vocab_size, mesh)[0]().params
         graphdef, _ = split(abstract_model(config.model, tokenizer.vocab_size))
         translator = Translator(graphdef, tokenizer, config.decoding, config.data.max_length, mesh)
-    lines = load_corpus(config.data, "validation", config.seed).source[: STEPS.value]
 
     def round_of() -> Work:
         translations = translator.translate(params, lines)

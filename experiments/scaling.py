@@ -26,6 +26,7 @@ import numpy as np  # isort: skip
 from transformer.config import Config
 from transformer.data.batching import Batch
 from transformer.data.tokenizer import EOS
+from transformer.errors import UserError
 from transformer.model.flops import training_flops
 from transformer.sharding import batch_shards, make_mesh, put_batch
 from transformer.training.step import make_init, make_train_step
@@ -68,6 +69,7 @@ def main() -> None:
     centre = Sizes(
         LENGTH.value, config.data.batch_tokens, config.data.vocab_size, config.model.num_layers
     )
+    _check_positions(config)
     for factor in FACTOR.value:
         heading, shares = FACTORS[factor]
         values = sorted({max(1, round(getattr(centre, factor) * share)) for share in shares})
@@ -90,6 +92,17 @@ def main() -> None:
         rows.append(["exponent", f"{seconds:.2f}", f"{flops:.2f}", "", f"{memory:.2f}"])
         print(tables.table(head, rows, FORMAT.value), flush=True)
         print()
+
+
+def _check_positions(config: Config) -> None:
+    """Raises UserError if the longest sentence has more tokens than there are learned positions."""
+    shares = FACTORS["length"][1] if "length" in FACTOR.value else [1]
+    longest, most = LENGTH.value * max(shares), config.model.max_positions
+    if config.model.positions == "learned" and longest > most:
+        raise UserError(
+            f"Sentences will have up to {longest} tokens, but config.model.max_positions is "
+            f"{most}; raise it, or lower --length."
+        )
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:

@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+import pytest
+
 CONFIG = pathlib.Path(__file__).parent / "tiny_config.py"
 
 
@@ -61,3 +63,24 @@ def test_costs_by_size(run_script):
     gflop = [float(row[2]) for row in rows]
     assert "GFLOP a step" in head[2] and gflop == sorted(gflop)
     assert last[0].strip() == "exponent" and float(last[2]) == 1.0  # operations grow as tokens do
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        (
+            "benchmark",
+            ["--what=decode", "--config.data.source=files", "--config.data.train=none,none"],
+            "config.data.validation names no files",
+        ),
+        (
+            "scaling",
+            ["--config.model.positions=learned", "--config.model.max_positions=200"],
+            "Sentences will have up to 256 tokens, but config.model.max_positions is 200",
+        ),
+    ],
+)
+def test_mistakes_are_told_before_the_work(run_script, script, options, message):
+    done = run_script(script, f"--config={CONFIG}", *options)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}") and len(done.stderr.splitlines()) == 1

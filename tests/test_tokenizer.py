@@ -137,16 +137,20 @@ def test_save_and_load(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("vocab_type", ["bpe", "unigram"])
-def test_vocabulary_larger_than_the_text_allows(vocab_type):
-    with pytest.raises(UserError, match=r"config\.data\.vocab_size is 9999.* at most (\d+)") as e:
-        train_tokenizer(TEXT, 9999, vocab_type)
+@pytest.mark.parametrize("size", [9999, 10**12])
+def test_vocabulary_larger_than_the_text_allows(vocab_type, size):
+    message = rf"config\.data\.vocab_size is {size}.* at most (\d+)"
+    with pytest.raises(UserError, match=message) as e:
+        train_tokenizer(TEXT, size, vocab_type)
     largest = int(str(e.value).split("at most ")[1].split()[0])
     assert train_tokenizer(TEXT, largest, vocab_type).vocab_size == largest
 
 
-def test_vocabulary_smaller_than_its_fixed_part():
-    with pytest.raises(UserError, match=r"config\.data\.vocab_size is 100,.* at least (\d+)") as e:
-        train_tokenizer(TEXT, 100)
+@pytest.mark.parametrize("size", [1, 100])
+def test_vocabulary_smaller_than_its_fixed_part(size):
+    message = rf"config\.data\.vocab_size is {size},.* at least (\d+)"
+    with pytest.raises(UserError, match=message) as e:
+        train_tokenizer(TEXT, size)
     least = int(str(e.value).rstrip(".").split()[-1])
     assert train_tokenizer(TEXT, least).vocab_size == least
 

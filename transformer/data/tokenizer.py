@@ -21,6 +21,7 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 _RESERVED = 4
 _TRAINER_THREADS = 4  # unigram sums depend on it in the last bit: fixed, so models are repeatable
 _TRAINER_SENTENCES = 4_000_000  # a larger corpus is sampled; more text changes no vocabulary
+_MOST_PIECES = 10**8  # no text has so many; near 2^31 SentencePiece never ends
 _TRAINER_BYTES = 4192  # SentencePiece skips longer sentences
 
 
@@ -187,7 +188,7 @@ def train_tokenizer(
             # Each is let go as SentencePiece takes its copy.
             sentence_iterator=(" ".join(sample.pop().split()) for _ in range(len(sample))),
             model_writer=model,
-            vocab_size=vocab_size,
+            vocab_size=min(max(vocab_size, _RESERVED), _MOST_PIECES),
             model_type=vocab_type,
             pad_id=PAD,
             bos_id=BOS,
