@@ -159,7 +159,7 @@ def test_an_imports_weights_are_averaged_with_no_others(tmp_path):
     assert (saved_steps(tmp_path), averaged_steps(tmp_path)) == ([0, 2, 4], [2, 4])
 
 
-def test_best_weights_of_steps_to_come_are_forgotten(workdir):
+def test_best_weights_of_steps_to_come_make_way(workdir):
     """A killed run's come again; where no checkpoint is left, they are of another experiment."""
     checkpoints = Checkpoints(workdir, 3, 2)
     checkpoints.save_best(8, make_state(8, 8.0).params, 40.0)
@@ -170,6 +170,7 @@ def test_best_weights_of_steps_to_come_are_forgotten(workdir):
             shutil.rmtree(workdir / "checkpoints" / step)
         Checkpoints(workdir, 3, 2).close()
         assert saved_steps(workdir, best=True) == steps
+    assert [path.name for path in (workdir / "best.1").glob("4")] == ["4"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ Orbax writes arrays and JSON; nothing in a checkpoint is ever executed. A save t
 leaves a temporary folder, which is not taken for a checkpoint.
 """
 
+import itertools
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ class Checkpoints:
         self._folder = workdir / "checkpoints"
         self._policy = _KeepLast(keep_last)
         self._last = _manager(self._folder, preservation_policy=self._policy)
-        _forget_best(workdir, self.latest_step or 0)
+        _make_way(workdir, self.latest_step or 0)
         self._best = keep_best and _manager(
             workdir / "best", max_to_keep=keep_best, best_fn=lambda metrics: metrics["bleu"]
         )
@@ -94,13 +95,21 @@ def saved_steps(workdir: pathlib.Path, best: bool = False) -> list[int]:
     return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
 
 
-def _forget_best(workdir: pathlib.Path, step: int) -> None:
-    """Removes best weights of later steps: they come again, or are of another experiment."""
+def _make_way(workdir: pathlib.Path, step: int) -> None:
+    """Removes the best weights of steps after `step`: they come again.
+
+    Of a run that begins they are an earlier experiment's, and kept as DIR/best.1, best.2, ...
+    """
     if hosts.is_first():
-        for later in saved_steps(workdir, best=True):
-            if later > step:
-                shutil.rmtree(workdir / "best" / str(later))
-    hosts.gather("forgotten", None)  # nobody lists them before
+        best = workdir / "best"
+        later = [saved for saved in saved_steps(workdir, best=True) if saved > step]
+        if later and step == 0:
+            names = (workdir / f"best.{number}" for number in itertools.count(1))
+            best.rename(next(name for name in names if not name.exists()))
+        else:
+            for saved in later:
+                shutil.rmtree(best / str(saved))
+    hosts.gather("way made", None)  # nobody lists them before
 
 
 def averaged_steps(workdir: pathlib.Path) -> list[int]:

@@ -111,8 +111,14 @@ def _prepare(
     workdir_lib.claim(workdir, config, tokenizer)
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0, rows)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
-    progress = {"data": None, "best_bleu": None, "stale": 0, "validated": 0, "stops": []}
-    progress["unreported"] = []
+    progress = {
+        "data": None,
+        "best_bleu": None,
+        "stale": 0,
+        "validated": 0,
+        "stops": [],
+        "unreported": [],
+    }
     template = state_template(init, shardings)
     if not checkpoints.latest_step:
         state = init()
