@@ -252,6 +252,8 @@ def test_ctrl_c_is_passed_on_to_all(monkeypatch):
     monkeypatch.setattr(hosts, "count", lambda: 2)
     monkeypatch.setattr(hosts, "listen_for_stop", lambda: None)
     before = signal.signal(signal.SIGTERM, lambda *_: terminated.append(True))
+    # A shell that runs the tests in the background has them ignore Ctrl-C.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with StopRequest() as stop:
             signal.raise_signal(signal.SIGINT)
@@ -260,6 +262,7 @@ def test_ctrl_c_is_passed_on_to_all(monkeypatch):
                 signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def test_a_resumed_run_keeps_its_batches():
