@@ -35,9 +35,9 @@ def counting_run(tmp_path_factory):
         ),
         training=dataclasses.replace(
             config.training,
-            num_steps=400,
+            num_steps=800,
             warmup_steps=100,
-            checkpoint_every=400,
+            checkpoint_every=800,
             average_last=1,
             log_every=100,
         ),
