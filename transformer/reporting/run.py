@@ -171,9 +171,7 @@ def _read_scores(workdir: pathlib.Path, score_files: Sequence[pathlib.Path]) -> 
 
 def _scores_in(path: pathlib.Path, name: str) -> dict[str, Record]:
     """The results in a file; a list, such as experiments/averages.py prints, holds none."""
-    if path.is_file() and path.read_bytes().lstrip().startswith(b"["):
-        return {}
-    return _scores_of(name, workdir_lib.read_json(path))
+    return _scores_of(name, workdir_lib.read_json(path, (dict, list)))
 
 
 def _scores_of(name: str, value: Any) -> dict[str, Record]:

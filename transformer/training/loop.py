@@ -89,12 +89,16 @@ def _nothing_to_do(workdir: pathlib.Path, step: int) -> dict[str, Any]:
 
 def _is_judged(config: Config, workdir: pathlib.Path, step: int) -> bool:
     """Whether the log has the scores of a run that ended at `step`, and not before it had them."""
+    if not has_validation(config.data):
+        return True
     kinds = hosts.gather("kinds", sorted(kinds_logged(workdir, step)))[0]
-    averaged = min(config.training.average_last, len(averaged_steps(workdir))) > 1
-    missing = "validation" not in kinds or (
-        averaged and not any(kind.startswith("average of ") for kind in kinds)
-    )
-    return not missing or not has_validation(config.data)
+    averaged = any(kind.startswith("average of ") for kind in kinds)
+    return "validation" in kinds and (averaged or _average_count(config, workdir) < 2)
+
+
+def _average_count(config: Config, workdir: pathlib.Path) -> int:
+    """Of how many checkpoints the mean is scored at the end; below 2 there is none."""
+    return min(config.training.average_last, len(averaged_steps(workdir)))
 
 
 def _prepare(
@@ -146,10 +150,11 @@ def _loop(
 ) -> dict[str, Any]:
     """Trains from `state` on; returns the last validation's record."""
     training, step = run.config.training, int(state.step)
-    last = step == training.num_steps or 0 < training.patience <= progress["stale"]
-    if last and _is_judged(run.config, run.workdir, step):
+    stopped_early = 0 < training.patience <= progress["stale"]
+    if stopped_early and _is_judged(run.config, run.workdir, step):
         run.checkpoints.close()
         return _nothing_to_do(run.workdir, step)
+    last = stopped_early or step == training.num_steps
     batches = run.data.iterator(row_blocks(run.mesh))
     if progress["data"] is not None:
         batches.set_state(progress["data"])
@@ -250,7 +255,7 @@ def _judge(run: Run, state: TrainState, bleu: float, progress: dict[str, Any]) -
 def _validate_average(run: Run, state: TrainState, step: int, log: MetricsLog, bar: Progress):
     """Scores the mean of the last checkpoints beside the last one (section 6.1)."""
     hosts.gather("written", None)  # the first process has deleted those that are not kept
-    count = min(run.config.training.average_last, len(averaged_steps(run.workdir)))
+    count = _average_count(run.config, run.workdir)
     if count < 2:
         return None
     template = shape_template(state.params, jax.tree.map(lambda a: a.sharding, state.params))

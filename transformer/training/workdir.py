@@ -228,8 +228,8 @@ def describe(workdir: pathlib.Path, params: Any) -> int:
     return total
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """The JSON object that a file holds.
+def read_json(path: pathlib.Path, kinds: type | tuple[type, ...] = dict) -> Any:
+    """The JSON object that a file holds, or another value of one of `kinds`.
 
     Raises:
       UserError: the file cannot be read, or holds something else.
@@ -242,7 +242,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{path} is not valid JSON (line {error.lineno}); restore it.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid UTF-8; restore it.") from error
-    if not isinstance(value, dict):
+    if not isinstance(value, kinds):
         raise UserError(f"{path} holds no JSON object; restore it.")
     return value
 
