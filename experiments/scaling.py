@@ -25,7 +25,7 @@ import numpy as np  # isort: skip
 
 from transformer.config import Config
 from transformer.data.batching import Batch
-from transformer.data.tokenizer import EOS
+from transformer.data.tokenizer import EOS, UNK
 from transformer.errors import UserError
 from transformer.model.flops import training_flops
 from transformer.sharding import batch_shards, make_mesh, put_batch
@@ -72,7 +72,8 @@ def main() -> None:
     _check_positions(config)
     for factor in FACTOR.value:
         heading, shares = FACTORS[factor]
-        values = sorted({max(1, round(getattr(centre, factor) * share)) for share in shares})
+        least = UNK + 1 if factor == "vocabulary" else 1
+        values = sorted({max(least, round(getattr(centre, factor) * share)) for share in shares})
         costs = measure(config, [centre._replace(**{factor: value}) for value in values])
         head = [heading, "ms a step", "GFLOP a step", "GFLOP/s", "temporary MiB"]
         rows = [

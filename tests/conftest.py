@@ -19,6 +19,7 @@ REFERENCES = ("torch", "transformers", "ctranslate2")
 collect_ignore = [] if all(map(importlib.util.find_spec, REFERENCES)) else ["reference"]
 
 ROOT = pathlib.Path(__file__).parents[1]
+TINY_CONFIG = ROOT / "tests" / "tiny_config.py"
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +47,23 @@ def run_script():
     return run
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """A compilation cache that the processes of these tests share."""
+    return {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory, run_script, compiled):
+    """A run that nothing stopped."""
+    workdir = tmp_path_factory.mktemp("straight") / "run"
+    done = run_script("train", f"--config={TINY_CONFIG}", f"--workdir={workdir}", env=compiled)
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
 # The files that take longest come first, lest one process be left with them at the end.
-_LONG = ("test_notebooks.py", "test_train.py", "test_tables.py", "test_step.py", "test_prepar")
+_LONG = ("test_notebooks.py", "test_train", "test_tables.py", "test_step.py", "test_prepar")
 
 
 def pytest_collection_modifyitems(items):

@@ -155,6 +155,15 @@ def test_budget_below_one_block_of_rows():
     assert Buckets(source, target, batch_tokens=96, row_multiple=8).num_batches == 1
 
 
+def test_a_budget_beyond_all_pairs_makes_one_batch():
+    """At once: it is not gone through row by row."""
+    source, target = like_captions(1000)
+    longest = Shape(int(source.max()), int(target.max()), 1000)
+    for batch_tokens in (longest.target_length * 1000, 10**12):
+        assert Buckets(source, target, batch_tokens, row_multiple=8).shapes[-1] == longest
+    assert Buckets(source, target, 10**12, row_multiple=8).num_batches == 1
+
+
 def test_epochs_differ_and_are_repeatable():
     source, target = like_captions(400)
     plans = [

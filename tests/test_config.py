@@ -158,7 +158,8 @@ def test_fused_attention_names_what_it_takes(changes, wish):
     [
         ("model", "num_layers d_model d_ff num_heads max_positions", 1),
         ("model", "d_k d_v", 0),
-        ("data", "vocab_size max_length batch_tokens grammar_pairs validation_pairs", 1),
+        ("data", "vocab_size", 5),
+        ("data", "max_length batch_tokens grammar_pairs validation_pairs max_shapes", 1),
         ("training", "num_steps warmup_steps accumulate_steps log_every eval_every", 1),
         ("training", "checkpoint_every keep_last", 1),
         ("training", "keep_best average_last patience clip_norm", 0),

@@ -160,11 +160,12 @@ def test_tensors_that_are_not_what_they_stand_for(tmp_path):
     directory = write_marian_directory(tmp_path / "model")
     weights = directory / "model.safetensors"
     tensors = load_file(weights)
-    matrix = tensors["model.shared.weight"]
+    matrix, bias = tensors["model.shared.weight"], tensors["final_logits_bias"]
     positions = {"model.encoder.embed_positions.weight": np.zeros((8, 32), np.float32)}
     for extra, message in (
         (positions, "embed_positions.weight holds no sinusoids"),
         ({"lm_head.weight": matrix + 1}, "lm_head.weight is not the same as model.shared.weight"),
+        ({"final_logits_bias": bias * np.nan}, "final_logits_bias holds values that are not fin"),
     ):
         save_file(tensors | extra, weights)
         with pytest.raises(UserError, match=message):

@@ -96,6 +96,14 @@ def test_epochs_differ_and_are_repeatable():
     assert len(rows[0] & rows[1]) < 0.2 * len(rows[0])  # other sentences share a row, too
 
 
+def test_a_budget_beyond_all_pairs_makes_one_batch():
+    """At once: the lengths that so many rows could have are not gone through one by one."""
+    source, target = like_captions(1000)
+    packing = Packing(source, target, 10**12, 64, row_multiple=8)
+    assert packing.num_batches == 1
+    assert packing.shapes[0].rows == -(-(packing.epoch(None).rows.max() + 1) // 8) * 8
+
+
 def test_budget_below_one_row():
     lengths = np.array([5, 5])
     with pytest.raises(UserError, match=r"batch_tokens is 9, but 2 rows.*5 tokens need 10"):

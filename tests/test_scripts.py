@@ -55,14 +55,19 @@ def test_benchmark_of_the_input_pipeline(run_script):
 
 
 def test_costs_by_size(run_script):
-    options = ["--factor=tokens", "--length=8", "--rounds=1", "--format=markdown"]
-    done = run_script("scaling", f"--config={CONFIG}", "--config.data.batch_tokens=64", *options)
+    options = ["--length=8", "--rounds=1", "--format=markdown", "--config.data.batch_tokens=64"]
+    done = run_script("scaling", f"--config={CONFIG}", "--factor=tokens", *options)
     assert done.returncode == 0, done.stderr
     head, _, *rows, last = [line.split("|")[1:-1] for line in done.stdout.strip().splitlines()]
     assert [row[0].strip() for row in rows] == ["16", "32", "64", "128", "256"]
     gflop = [float(row[2]) for row in rows]
     assert "GFLOP a step" in head[2] and gflop == sorted(gflop)
     assert last[0].strip() == "exponent" and float(last[2]) == 1.0  # operations grow as tokens do
+
+    smallest = ["--factor=vocabulary", "--config.data.vocab_size=5"]
+    done = run_script("scaling", f"--config={CONFIG}", *smallest, *options)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines()[2:-2]] == ["4", "5", "10", "20"]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +77,11 @@ def test_costs_by_size(run_script):
             "benchmark",
             ["--what=decode", "--config.data.source=files", "--config.data.train=none,none"],
             "config.data.validation names no files",
+        ),
+        (
+            "benchmark",
+            ["--what=data", "--pairs=9", "--config.data.vocab_size=4"],
+            "config.data.vocab_size must be at least 5, not 4",
         ),
         (
             "scaling",

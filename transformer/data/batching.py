@@ -149,8 +149,8 @@ class Buckets:
 
 def fewest_empty(items: int, most: int, row_multiple: int) -> int:
     """The number of rows, near `most` or dividing `items` evenly, that leaves fewest empty."""
-    choices = _rows_near(most, row_multiple)
     batches = -(-items // most)
+    choices = _rows_near(most, row_multiple) if batches > 1 else []
     choices.append(even_rows(items, batches, row_multiple))
     return min(choices, key=lambda rows: -items % rows)
 
@@ -195,8 +195,11 @@ def _first_fit(chain: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     return np.maximum(*fits)
 
 
-def _rows_near(most: int, row_multiple: int) -> list[int]:
+def _rows_near(most: int, row_multiple: int, items: int | None = None) -> list[int]:
+    """Numbers of rows that nearly fill the budget, and that so many items fill."""
     least = max(row_multiple, math.ceil(_LEAST_FILL * most))
+    if items is not None:
+        most = min(most, items // row_multiple * row_multiple)
     return list(range(most, least - 1, -row_multiple))
 
 
@@ -214,7 +217,8 @@ def _planned(chain: np.ndarray, kinds: np.ndarray, counts: np.ndarray, budget) -
             rows = fewest_empty(waiting, most, budget[1]) if waiting else most
             batches, waiting = -(-waiting // rows), 0
         else:
-            rows = min(_rows_near(most, budget[1]), key=lambda rows: waiting % rows)
+            choices = _rows_near(most, budget[1], waiting)
+            rows = min(choices, key=lambda rows: waiting % rows, default=most)
             batches, waiting = divmod(waiting, rows)
         if batches:
             shapes.append(Shape(source_length, target_length, rows))

@@ -109,12 +109,13 @@ class _Packed(NamedTuple):
 def _row_lengths(longest: int, max_length: int, share: int) -> list[int]:
     """Lengths to try, from the longest sentence's on; whole rows of each nearly fill `share`."""
     first = -(-longest // _ALIGNED) * _ALIGNED
-    lengths = set()
-    for rows in range(share // first, 0, -1):
+    lengths, rows = set(), share // first
+    while rows:
         length = share // rows
         lengths.add(min(length - length % _ALIGNED, max_length))
         if length > 2 * first:
             break
+        rows = share // (length + 1)  # as many as can be longer
     if not lengths:
         return [min(share, max_length)]
     tried = np.linspace(0, len(lengths) - 1, min(len(lengths), _TRIED)).astype(int)

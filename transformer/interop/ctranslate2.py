@@ -51,13 +51,17 @@ def write(
 def _differences(config: Config) -> list[str]:
     decoding = config.decoding
     if not decoding.alpha or decoding.length_penalty == "none":
-        return ["CTranslate2 divides by |Y| unless told otherwise; give it length_penalty=0."]
-    if decoding.length_penalty == "power":
-        return [f"Give CTranslate2 length_penalty={decoding.alpha:g}, the run's; its own is 1."]
-    return [
-        f"CTranslate2 has no GNMT length penalty: it divides by |Y|^length_penalty, which favours "
-        f"longer outputs than ((5 + |Y|) / 6)^{decoding.alpha:g} with the same exponent."
-    ]
+        penalty = "CTranslate2 divides by |Y| unless told otherwise; give it length_penalty=0."
+    elif decoding.length_penalty == "power":
+        penalty = f"Give CTranslate2 length_penalty={decoding.alpha:g}, the run's; its own is 1."
+    else:
+        penalty = (
+            "CTranslate2 has no GNMT length penalty: it divides by |Y|^length_penalty, which "
+            f"favours longer outputs than ((5 + |Y|) / 6)^{decoding.alpha:g} with the same "
+            "exponent."
+        )
+    empty = "CTranslate2 gives no empty output unless told min_decoding_length=0."
+    return [penalty, empty]
 
 
 def _make_spec(config: Config, params: dict[str, Any], tokenizer: Tokenizer) -> Any:

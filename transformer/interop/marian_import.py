@@ -116,6 +116,7 @@ def _config(
     directory: pathlib.Path, said: dict[str, Any], tokenizer: MarianTokenizer, base: Config
 ) -> Config:
     generation = said | _read_json(directory, marian_files.GENERATION, optional=True)
+    generation = {key: value for key, value in generation.items() if value is not None}
     names = _read_json(directory, marian_files.TOKENIZER_CONFIG, optional=True)
     values = config_lib.to_dict(base)
     values["model"] |= {

@@ -120,7 +120,7 @@ def from_marian(tensors: Tensors, config: ModelConfig, ids: Int[np.ndarray, "V"]
       ids: see `marian_ids`; PAD gets a row of zeros and an output bias of `PAD_BIAS`.
 
     Raises:
-      UserError: a tensor is missing, of another shape, or one too many; it is named.
+      UserError: a tensor is missing, of another shape, not finite, or one too many; it is named.
     """
     model = abstract_model(config, len(ids))
     axes = flatten_dict(logical_axes(model))
@@ -136,6 +136,8 @@ def from_marian(tensors: Tensors, config: ModelConfig, ids: Int[np.ndarray, "V"]
                 f"the tensor {name} has the shape {array.shape}, but config.json asks for "
                 f"{_marian_shape(shape, axes[path])}."
             )
+        if not np.isfinite(array).all():
+            raise UserError(f"the tensor {name} holds values that are not finite.")
         if vocabulary:
             rows = array.reshape(shape)[ids]
             rows[0] = PAD_BIAS if name == OUTPUT_BIAS else 0

@@ -67,6 +67,7 @@ def train(config: Config, workdir: pathlib.Path, profile: bool = False) -> dict[
       UserError: a mistake in the config, the data or the folder; a difference in them between
         processes; or a loss that is not finite.
       KeyboardInterrupt: Ctrl-C, after saving.
+      SystemExit: SIGTERM, after saving; its status is 0.
     """
     hosts.same(config_lib.flatten(config_lib.to_dict(config), "config."))
     mesh = make_mesh(config.mesh)
@@ -111,9 +112,9 @@ def _prepare(
     new = not any(saved_steps(workdir))  # step 0 is an import's
     data, tokenizer, init, shardings = prepare_start(config, stored, mesh, rows, say, new)
     validate = prepare_validation(config, mesh, tokenizer, held_out, shardings, say)
-    # From here on nothing can be wrong with config or data: the folder becomes this run's.
-    workdir_lib.claim(workdir, config, tokenizer)
+    # Once the data is the run's, nothing can be wrong any more: the folder becomes this run's.
     workdir_lib.describe_data(workdir, data, validate.num_pairs if validate else 0, rows)
+    workdir_lib.claim(workdir, config, tokenizer)
     checkpoints = Checkpoints(workdir, config.training.keep_last, config.training.keep_best)
     progress = {
         "data": None,
@@ -218,6 +219,8 @@ def _loop(
     log.close()
     if stop.signal is signal.SIGINT:
         raise KeyboardInterrupt
+    if stop.signal:
+        raise SystemExit(0)  # nothing that was to follow begins
     return result
 
 

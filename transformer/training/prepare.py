@@ -157,8 +157,17 @@ def _summary(split: str, data: TrainData | EvalData) -> str:
 
 
 def load_validation(config: Config) -> Corpus | None:
-    """The validation text; None where there is none. A mistake in it costs no work before."""
+    """The validation text; None where there is none. A mistake in it costs no work before.
+
+    Raises:
+      UserError: see `load_corpus`; or there is none to end the training by.
+    """
     if not has_validation(config.data):
+        if config.training.patience:
+            raise UserError(
+                "config.training.patience counts validations, but there is no text for them; name "
+                "it in config.data.validation, or set patience to 0."
+            )
         return None
     bleu_metric(config.training.bleu_tokenize)  # or its error
     return load_corpus(config.data, "validation", config.seed)
