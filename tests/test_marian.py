@@ -123,6 +123,13 @@ def test_what_the_config_takes_from_the_checkpoint(directory):
     assert config.training == BASE.training
 
 
+def test_nulls_in_the_generation_config_stand_for_defaults(tmp_path):
+    directory = write_marian_directory(tmp_path / "model")
+    write_json(directory / "generation_config.json", {"num_beams": None, "length_penalty": None})
+    decoding = read(directory, BASE)[0].decoding
+    assert (decoding.beam_size, decoding.alpha) == (BASE.decoding.beam_size, 1.0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

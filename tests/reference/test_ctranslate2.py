@@ -83,7 +83,7 @@ def exported(counting_run, tmp_path_factory):
     decoding = dataclasses.replace(counting_run.config.decoding, length_penalty="none", alpha=0.0)
     config = dataclasses.replace(counting_run.config, decoding=decoding)
     notes = export(folder, "ctranslate2", config, counting_run.params, counting_run.tokenizer)
-    assert "length_penalty=0" in notes[0]
+    assert "length_penalty=0" in notes[0] and "min_decoding_length=0" in notes[1]
     translator = Translator(
         counting_run.graphdef, counting_run.tokenizer, decoding, config.data.max_length
     )
