@@ -149,8 +149,8 @@ class Buckets:
 
 def fewest_empty(items: int, most: int, row_multiple: int) -> int:
     """The number of rows, near `most` or dividing `items` evenly, that leaves fewest empty."""
+    choices = _rows_near(most, row_multiple, items)
     batches = -(-items // most)
-    choices = _rows_near(most, row_multiple) if batches > 1 else []
     choices.append(even_rows(items, batches, row_multiple))
     return min(choices, key=lambda rows: -items % rows)
 
@@ -195,12 +195,11 @@ def _first_fit(chain: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     return np.maximum(*fits)
 
 
-def _rows_near(most: int, row_multiple: int, items: int | None = None) -> list[int]:
+def _rows_near(most: int, row_multiple: int, items: int) -> list[int]:
     """Numbers of rows that nearly fill the budget, and that so many items fill."""
     least = max(row_multiple, math.ceil(_LEAST_FILL * most))
-    if items is not None:
-        most = min(most, items // row_multiple * row_multiple)
-    return list(range(most, least - 1, -row_multiple))
+    filled = min(most, items // row_multiple * row_multiple)
+    return list(range(filled, least - 1, -row_multiple))
 
 
 def _planned(chain: np.ndarray, kinds: np.ndarray, counts: np.ndarray, budget) -> _Planned:
