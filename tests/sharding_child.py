@@ -22,6 +22,7 @@ from transformer.decoding.forced import ForcedScorer
 from transformer.decoding.translate import Translation, Translator
 from transformer.hardware.hlo import parse
 from transformer.hardware.program import COLLECTIVES
+from transformer.model import encoder_decoder
 from transformer.model.encoder_decoder import split
 from transformer.sharding import make_mesh, put_batch
 from transformer.training.step import abstract_model, make_init, make_train_step
@@ -168,4 +169,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # As a wide model decodes.
+    encoder_decoder._TURNED_WIDTH = encoder_decoder._TURNED_ROWS = 0
     main()

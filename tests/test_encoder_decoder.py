@@ -11,6 +11,7 @@ from flax import nnx
 from configs import base, big
 from tests.helpers import VOCAB_SIZE, logits, make_model, random_ids, segments
 from transformer.config import from_dict
+from transformer.model import encoder_decoder
 from transformer.model.decoding_cache import RECENT
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
 from transformer.sharding import RULES
@@ -79,7 +80,8 @@ OTHERS = {
     ],
     ids=str,
 )
-def test_cached_steps_equal_teacher_forcing(switches):
+def test_cached_steps_equal_teacher_forcing(switches, monkeypatch):
+    monkeypatch.setattr(encoder_decoder, "_TURNED_WIDTH", 0)
     graphdef, params = split(make_model(**switches))
     params = jax.tree.map(lambda p: p + 0.1, params)  # biases other than zero
     model = nnx.merge(graphdef, params)
@@ -102,13 +104,39 @@ def test_cached_steps_equal_teacher_forcing(switches):
 
     @jax.jit
     def step(params, tokens, positions, cache):
-        return nnx.merge(graphdef, params).decode_step(tokens, positions, cache, context)
+        model = nnx.merge(graphdef, params)
+        model.prepare_steps(8)
+        return model.decode_step(tokens, positions, cache, context)
 
     context, cache = start(params)
     for position in range(6):
         tokens = target[:, position].reshape(2, beams)
         found, cache = step(params, tokens, jnp.full(2, position), cache)
         np.testing.assert_allclose(found, reference[:, :, position], atol=1e-5)
+
+
+def test_weights_are_turned_over_for_steps_of_many_hypotheses(monkeypatch):
+    """Not for one line's, and not on accelerators."""
+
+    def matrices(model):
+        own, memory, feed = (
+            getattr(model.decoder[1], part)
+            for part in ("self_attention", "cross_attention", "feed_forward")
+        )
+        names = "query", "key", "value", "output"
+        return [getattr(a, name) for a in (own, memory) for name in names] + [feed.w1, feed.w2]
+
+    model = make_model(d_model=512, d_k=4, d_v=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder_decoder, "platform", lambda: "gpu")
+        model.prepare_steps(8)
+    model.prepare_steps(4)
+    before = [matrix[...] for matrix in matrices(model)]
+    assert not any(matrix.turned for matrix in matrices(model))
+    model.prepare_steps(8)
+    assert all(matrix.turned for matrix in matrices(model))
+    for old, new, axes in zip(before, matrices(model), [1, 1, 1, 2] * 2 + [1, 1], strict=True):
+        np.testing.assert_array_equal(np.moveaxis(old, range(axes), range(-axes, 0)), new[...])
 
 
 @pytest.mark.parametrize(("batch", "room"), [(2, None), (3, 34), (17, 34)])

@@ -74,6 +74,9 @@ class Fake(nnx.Module):
     def empty_cache(self, batch_size, beam_size, max_length, room=None):
         return jnp.zeros((batch_size, beam_size), jnp.int32)
 
+    def prepare_steps(self, hypotheses):
+        pass
+
     def decode_step(self, tokens, positions, cache, context):
         source = jnp.take_along_axis(
             context, positions[:, None], axis=1, mode="fill", fill_value=EOS

@@ -111,6 +111,7 @@ def decode(
         rows, width = source.shape[0] * num_return, 1
         memory, segments = jax.tree.map(lambda x: jnp.repeat(x, num_return, 0), (memory, segments))
     contexts = model.decoding_context(memory, segments)
+    model.prepare_steps(rows * width)
 
     def step(tokens, positions, state):
         cache, context = state

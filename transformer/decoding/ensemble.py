@@ -33,6 +33,11 @@ class Ensemble(nnx.Module):
         sizes = batch_size, beam_size, max_length, room
         return [member.empty_cache(*sizes) for member in self.members]
 
+    def prepare_steps(self, hypotheses: int) -> None:
+        """Of each member."""
+        for member in self.members:
+            member.prepare_steps(hypotheses)
+
     def decode_step(
         self, tokens: Int[Array, "B W"], positions: Int[Array, "B"], cache: list[Any], context: list
     ) -> tuple[Float[Array, "B W V"], list[Any]]:

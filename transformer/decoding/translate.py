@@ -60,9 +60,9 @@ class Translator:
         """Compiles nothing yet.
 
         Args:
-          graphdef: of a model with `encode`, `decoding_context`, `empty_cache`, `decode_step`,
-            `reorder`, `forget` and `lost`, as `transformer.model.encoder_decoder.Transformer`
-            and `Ensemble` have them.
+          graphdef: of a model with `encode`, `decoding_context`, `empty_cache`, `prepare_steps`,
+            `decode_step`, `reorder`, `forget` and `lost`, as `Ensemble` and
+            `transformer.model.encoder_decoder.Transformer` have them.
           tokenizer: of both languages.
           decoding: strategy, beam size and limits.
           max_length: most source tokens, EOS included; longer lines are cut.

@@ -17,7 +17,7 @@ from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
 from transformer.model.fused_attention import cudnn_attention, splash_attention
 from transformer.model.initial import Rngs
-from transformer.model.layers import add_bias, parameter, product, read, weight
+from transformer.model.layers import add_bias, multiply, parameter, turned, weight
 from transformer.model.visibility import Visibility
 from transformer.sharding import platform
 
@@ -164,6 +164,11 @@ class MultiHeadAttention(nnx.Module):
         self.dtype = jnp.dtype(config.dtype)
         self.recording = False  # see transformer.model.recording
 
+    def turn(self) -> None:
+        """Stores all four matrices `turned`."""
+        self.query, self.key, self.value = map(turned, (self.query, self.key, self.value))
+        self.output = turned(self.output, 2)
+
     def keys_values(self, x: Float[Array, "*B S D"]) -> KeysValues:
         """X W^K and X W^V of all heads."""
         return KeysValues(
@@ -208,9 +213,9 @@ class MultiHeadAttention(nnx.Module):
     def _into_heads(
         self, x: Float[Array, "*B T D"], parameter: nnx.Param, bias: nnx.Param | None
     ) -> Float[Array, "*B T H K"]:
-        projected = product(x, read(parameter, self.dtype))
+        projected = multiply(x, parameter, self.dtype)
         return projected if bias is None else add_bias(projected, bias)
 
     def _joined(self, heads: Float[Array, "*B T H K"]) -> Float[Array, "*B T D"]:
-        projected = product(heads, read(self.output, self.dtype), 2)
+        projected = multiply(heads, self.output, self.dtype, 2)
         return projected if self.output_bias is None else add_bias(projected, self.output_bias)

@@ -45,7 +45,7 @@ def parameter(
         value = init(rngs.params(), shape, jnp.float32)
     else:
         value = rngs(init, shape)
-    return nnx.Param(value, logical_axes=logical_axes)
+    return nnx.Param(value, logical_axes=logical_axes, turned=False)
 
 
 def read(parameter: nnx.Param, dtype: DTypeLike) -> Float[Array, "..."]:
@@ -86,6 +86,30 @@ def _product_backward(axes, inputs, gradient):
 
 
 product.defvjp(_product_forward, _product_backward)
+
+
+def multiply(
+    x: Float[Array, "..."], weight: nnx.Param, dtype: DTypeLike, axes: int = 1
+) -> Float[Array, "..."]:
+    """`product` of `x` and a parameter, computed in `dtype`."""
+    matrix = read(weight, dtype)
+    if not weight.turned:
+        return product(x, matrix, axes)
+    kept, leading = matrix.ndim - axes, x.ndim - axes
+    summed = tuple(range(kept, matrix.ndim)), tuple(range(leading, x.ndim))
+    y = jax.lax.dot_general(matrix, x, (summed, ((), ())))
+    return jnp.moveaxis(y, range(kept), range(leading, leading + kept))
+
+
+def turned(weight: nnx.Param, axes: int = 1) -> nnx.Param:
+    """The same for `multiply`, stored with the `axes` axes that are summed over last.
+
+    CPUs pack the second operand of a product anew each time. For few rows that takes long where it
+    is the matrix; of a matrix that is turned over it is `x`.
+    """
+    order = (*range(axes, weight.ndim), *range(axes))
+    names = tuple(weight.logical_axes[axis] for axis in order)
+    return nnx.Param(weight[...].transpose(order), logical_axes=names, turned=True)
 
 
 def add_bias(x: Float[Array, "..."], bias: nnx.Param) -> Float[Array, "..."]:
@@ -226,14 +250,17 @@ class FeedForward(nnx.Module):
         self.dropout_rate = config.feed_forward_dropout_rate
         self.dtype = jnp.dtype(config.dtype)
 
+    def turn(self) -> None:
+        """Stores both matrices `turned`."""
+        self.w1, self.w2 = turned(self.w1), turned(self.w2)
+
     def __call__(
         self, x: Float[Array, "*B T D"], seed: Seed | None = None
     ) -> Float[Array, "*B T D"]:
         """Applies the two layers to each position by itself."""
-        w1, w2 = read(self.w1, self.dtype), read(self.w2, self.dtype)
-        hidden = self.activation(add_bias(product(x, w1), self.b1))
+        hidden = self.activation(add_bias(multiply(x, self.w1, self.dtype), self.b1))
         hidden = dropout(hidden, self.dropout_rate, seed)
-        return add_bias(product(hidden, w2), self.b2)
+        return add_bias(multiply(hidden, self.w2, self.dtype), self.b2)
 
 
 class LayerNorm(nnx.Module):
