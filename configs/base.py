@@ -89,6 +89,7 @@ def get_config() -> ConfigDict:
     config.decoding.alpha = 0.6  # section 6.1
     config.decoding.length_penalty = "gnmt"  # ((5 + |Y|) / 6)^alpha, section 6.1's reference
     config.decoding.max_extra_length = 50  # "input length + 50", section 6.1
+    config.decoding.dtype = "as_trained"  # model.dtype; or "float32" or "bfloat16"
     config.decoding.batch_tokens = 8_192
     config.decoding.temperature = 1.0  # this and the next three: of strategy "sample" only
     config.decoding.top_k = 0

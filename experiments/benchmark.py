@@ -170,7 +170,7 @@ def _decoding(config: Config) -> tuple[dict[str, Any], Round]:
     else:
         _, tokenizer = prepare_data(config, None, row_multiple(config, mesh), _say)
         params = make_init(config, tokenizer.vocab_size, mesh)[0]().params
-        graphdef, _ = split(abstract_model(config.model, tokenizer.vocab_size))
+        graphdef, _ = split(abstract_model(config.decoding_model, tokenizer.vocab_size))
         translator = Translator(graphdef, tokenizer, config.decoding, config.data.max_length, mesh)
 
     def round_of() -> Work:

@@ -52,6 +52,7 @@ def main() -> None:
         "beam_size": config.decoding.beam_size,
         "alpha": config.decoding.alpha,
         "length_penalty": config.decoding.length_penalty,
+        "dtype": config.decoding_model.dtype,
         "seconds": round(time.time() - started, 2),
     }
     cli.write_output(None, f"{json.dumps(result, indent=2)}\n")

@@ -133,7 +133,10 @@ def test_a_record_of_training(small_config):
 
 
 def test_a_record_of_decoding(small_config):
-    record = check_lib.check(small_config, find_topology("h100:1"), "decode", length=6)
+    decoding = dataclasses.replace(small_config.decoding, dtype="bfloat16")
+    config = dataclasses.replace(small_config, decoding=decoding)
+    record = check_lib.check(config, find_topology("h100:1"), "decode", length=6)
+    assert record["dtype"] == "bfloat16"
     batch = record["batch"]
     assert batch["sentences"] == 12 * batch["at_a_time"]  # compiled for a CPU here
     assert "optimizer" not in record["bytes_per_device"]

@@ -273,6 +273,23 @@ def test_a_mesh_may_leave_any_one_axis_open():
         assert dataclasses.astuple(config_lib.from_dict(changed(mesh=mesh)).mesh) == sizes
 
 
+@pytest.mark.parametrize(
+    ("trained", "decoding", "expected"),
+    [
+        (("float32", "plain"), "as_trained", ("float32", "plain")),
+        (("float32", "plain"), "bfloat16", ("bfloat16", "plain")),
+        (("bfloat16", "fused"), "as_trained", ("bfloat16", "fused")),
+        (("bfloat16", "fused"), "bfloat16", ("bfloat16", "fused")),
+        (("bfloat16", "fused"), "float32", ("float32", "plain")),
+    ],
+)
+def test_decoding_may_compute_in_another_dtype(trained, decoding, expected):
+    dtype, attention = trained
+    values = changed(model__dtype=dtype, model__attention=attention, decoding__dtype=decoding)
+    model = config_lib.from_dict(values).decoding_model
+    assert (model.dtype, model.attention) == expected
+
+
 def test_a_run_from_before_a_key_was_there_reads_as_the_paper_has_it():
     values = base.get_config().to_dict()
     del values["model"]["attention_bias"], values["decoding"]["length_penalty"]

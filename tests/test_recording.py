@@ -26,7 +26,7 @@ from transformer.model.encoder_decoder import Transformer, split
 from transformer.model.recording import record, record_step
 from transformer.model.visibility import Visibility
 from transformer.sharding import make_mesh
-from transformer.training.validation import Validator
+from transformer.training import validation
 
 SOURCE, SOURCE_SEGMENTS = random_ids(1, 2, 5), segments(5, 3, width=5)
 TARGET, TARGET_SEGMENTS = random_ids(2, 2, 6), segments(4, 6, width=6)
@@ -264,8 +264,25 @@ def test_what_has_no_positions_is_not_drawn():
     config = dataclasses.replace(base_config(), model=model)
     corpus = Corpus([" ".join("5" * 20)], ["5"])  # with the end token one too many
     mesh = make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
-    validator = Validator(config, mesh, Numbers(), corpus, list, lambda params, batch: None)
+    validator = validation.Validator(
+        config, mesh, Numbers(), corpus, list, lambda params, batch: None
+    )
     assert validator.draw_attention({}) == {}
+
+
+def test_a_validation_translates_in_the_dtype_of_decoding(monkeypatch):
+    graphdefs = []
+    monkeypatch.setattr(validation, "Translator", lambda graphdef, *_: graphdefs.append(graphdef))
+    config, params = base_config(), split(make_model())[1]
+    config = dataclasses.replace(
+        config,
+        model=small_model(),
+        decoding=dataclasses.replace(config.decoding, dtype="bfloat16"),
+    )
+    mesh, corpus = make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1]), Corpus([], [])
+    validation.Validator(config, mesh, Numbers(), corpus, list, lambda params, batch: None)
+    model = nnx.merge(graphdefs[0], params)
+    assert model.encode(*PAIR[:2]).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder", "cross"])

@@ -1,5 +1,6 @@
 """The folder of a run as a user translates, scores and looks into it: real processes."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -30,10 +31,12 @@ def test_translating_and_evaluating_need_the_folder_alone(straight, tmp_path, ru
     source.write_text("The man sleeps.\nI see you.\n")
     reference.write_text("Der Mann schläft.\nIch sehe dich.\n")
     files = [f"--source={source}", f"--reference={reference}"]
-    done = run_script("evaluate", f"--workdir={workdir}", *files, "--average=2", env=compiled)
+    options = ["--average=2", "--decoding.dtype=bfloat16"]
+    done = run_script("evaluate", f"--workdir={workdir}", *files, *options, env=compiled)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["sentences"] == 2 and result["checkpoints"] == [8, 12]
+    assert result["dtype"] == "bfloat16"
     assert {"bleu", "chrf", "ter", "paper_bleu", "bleu_signature", "seconds"} <= set(result)
 
 
@@ -55,6 +58,23 @@ def test_a_run_translates_on_one_device_and_on_eight(straight, tmp_path, run_scr
     assert len(one) >= 4 and [row[:2] for row in one] == [row[:2] for row in eight]
     scores = [np.array([row[2:] for row in rows], float) for rows in outputs]
     np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+def test_a_run_decodes_in_another_dtype(straight):
+    def scores(dtype):
+        def change(config):
+            decoding = dataclasses.replace(config.decoding, dtype=dtype)
+            return dataclasses.replace(config, decoding=decoding)
+
+        model = load([straight[0]], change=change)
+        assert {x.dtype for x in jax.tree.leaves(model.params)} == {np.dtype("float32")}
+        ((_, forced),) = model.score(["The man sleeps."], ["Der Mann schläft."])
+        (found,) = model.translate(["The man sleeps."])
+        return np.sum(forced), found.scores[0]
+
+    trained, same, half = map(scores, ("as_trained", "float32", "bfloat16"))
+    assert trained == same and all(np.not_equal(trained, half))
+    np.testing.assert_allclose(trained, half, rtol=0.02)
 
 
 def test_a_run_can_be_looked_into(straight, tmp_path, run_script, compiled):

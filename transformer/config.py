@@ -108,6 +108,7 @@ class DecodingConfig:
     top_p: float  # 1: all
     seed: int
     length_penalty: Literal["gnmt", "power", "none"] = "gnmt"  # ((5 + |Y|) / 6)^alpha or |Y|^alpha
+    dtype: Literal["as_trained", "float32", "bfloat16"] = "as_trained"  # of the computation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +131,14 @@ class Config:
     decoding: DecodingConfig
     mesh: MeshConfig
     experiment: str = ""  # what of the paper this is, "table3:C2" say; changes nothing
+
+    @property
+    def decoding_model(self) -> ModelConfig:
+        """`model` as decoding computes it, in `decoding.dtype`; its weights are the same."""
+        if self.decoding.dtype in ("as_trained", self.model.dtype):
+            return self.model
+        # The kernels of fused attention have no float32.
+        return dataclasses.replace(self.model, dtype=self.decoding.dtype, attention="plain")
 
 
 def from_dict(values: ConfigDict | Mapping[str, Any]) -> Config:

@@ -1,5 +1,6 @@
 """Whether a config compiles for a machine, fits it, and how fast it would probably be."""
 
+import dataclasses
 import math
 import time
 from typing import Any, NamedTuple
@@ -54,6 +55,8 @@ def check(
       UserError: before anything is compiled, where mesh, batch and devices do not go together, or
         where what compiles is not installed.
     """
+    if what == "decode":
+        config = dataclasses.replace(config, model=config.decoding_model)
     devices = devices_of(topology)
     _check_attention(config, topology)
     mesh = make_mesh(config.mesh, devices)

@@ -1,5 +1,6 @@
 """Trained runs as something that translates: their folders alone are enough."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -115,7 +116,8 @@ def load(
     models, params, steps = [], [], []
     longest = config.data.max_length + config.decoding.max_extra_length
     for path, own, _ in runs:
-        models.append(abstract_model(own.model, tokenizer.vocab_size))
+        same_decoding = dataclasses.replace(own, decoding=config.decoding)
+        models.append(abstract_model(same_decoding.decoding_model, tokenizer.vocab_size))
         most = position_limit(models[-1])
         if most is not None and most < longest:
             raise UserError(

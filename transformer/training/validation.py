@@ -46,7 +46,7 @@ class Validator:
         self._sources, self._references = list(corpus.source), list(corpus.target)
         self.num_pairs = len(self._sources)
         self._tokenize = config.training.bleu_tokenize
-        model = abstract_model(config.model, tokenizer.vocab_size)
+        model = abstract_model(config.decoding_model, tokenizer.vocab_size)
         self._graphdef = split(model)[0]
         self._drawn = min(_DRAWN, position_limit(model) or _DRAWN)
         self._tokenizer = tokenizer
