@@ -134,6 +134,7 @@ def test_weights_are_turned_over_for_steps_of_many_hypotheses(monkeypatch):
     before = [matrix[...] for matrix in matrices(model)]
     assert not any(matrix.turned for matrix in matrices(model))
     model.prepare_steps(8)
+    model.prepare_steps(8)
     assert all(matrix.turned for matrix in matrices(model))
     for old, new, axes in zip(before, matrices(model), [1, 1, 1, 2] * 2 + [1, 1], strict=True):
         np.testing.assert_array_equal(np.moveaxis(old, range(axes), range(-axes, 0)), new[...])

@@ -107,6 +107,8 @@ def turned(weight: nnx.Param, axes: int = 1) -> nnx.Param:
     CPUs pack the second operand of a product anew each time. For few rows that takes long where it
     is the matrix; of a matrix that is turned over it is `x`.
     """
+    if weight.turned:
+        return weight
     order = (*range(axes, weight.ndim), *range(axes))
     names = tuple(weight.logical_axes[axis] for axis in order)
     return nnx.Param(weight[...].transpose(order), logical_axes=names, turned=True)
