@@ -16,13 +16,12 @@ from transformer.model.layers import (
     LayerNorm,
     Positions,
     Residual,
-    add_bias,
     kept,
-    product,
     relu,
     sinusoidal_halves,
     sinusoidal_positions,
 )
+from transformer.model.weights import add_bias, product
 
 
 def test_equation_2_by_hand():

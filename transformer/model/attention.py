@@ -17,8 +17,8 @@ from transformer.config import ModelConfig
 from transformer.model.dropout import Seed, dropout
 from transformer.model.fused_attention import cudnn_attention, splash_attention
 from transformer.model.initial import Rngs
-from transformer.model.layers import add_bias, multiply, parameter, turned, weight
 from transformer.model.visibility import Visibility
+from transformer.model.weights import add_bias, multiply, parameter, turned, weight
 from transformer.sharding import platform
 
 # Where a platform has none, the plain formula stands in: a run may be trained on one platform and

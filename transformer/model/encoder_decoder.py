@@ -30,10 +30,9 @@ from transformer.model.layers import (
     LayerNorm,
     Positions,
     Residual,
-    parameter,
-    read,
 )
 from transformer.model.visibility import Visibility
+from transformer.model.weights import parameter, read
 from transformer.sharding import constrain, platform
 
 # Matrices of narrower models are packed in no time, and for fewer hypotheses no product is long.

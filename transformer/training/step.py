@@ -16,7 +16,7 @@ from transformer.config import Config, ModelConfig
 from transformer.data.batching import Batch
 from transformer.model.encoder_decoder import Transformer, logical_axes, split
 from transformer.model.initial import draw, outline
-from transformer.model.layers import read
+from transformer.model.weights import read
 from transformer.sharding import (
     batch_sharding,
     batch_shards,
