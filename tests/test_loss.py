@@ -47,8 +47,12 @@ def test_chunks_are_larger_on_accelerators(monkeypatch):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("chunk_tokens", [1, 7, 12, 10_000])
 @pytest.mark.parametrize("shards", [1, 4])
-def test_equals_the_definition(monkeypatch, smoothing, chunk_tokens, shards):
+@pytest.mark.parametrize("widest_with_vocabulary_first", [0, 5])
+def test_equals_the_definition(
+    monkeypatch, smoothing, chunk_tokens, shards, widest_with_vocabulary_first
+):
     monkeypatch.setattr(loss_module, "CPU_CHUNK_TOKENS", chunk_tokens)
+    monkeypatch.setattr(loss_module, "CPU_VOCABULARY_FIRST", widest_with_vocabulary_first)
     hidden, matrix, targets, mask = example()
 
     def chunked(hidden, matrix):
