@@ -26,7 +26,7 @@ import traceback
 import typing
 from collections.abc import Callable, Sequence
 
-from experiments import environment
+from experiments import environment, heap
 
 # Both count only before JAX starts, which the scripts' other imports do. The first of them starts
 # the script once more: what is imported before it is imported twice.
@@ -64,6 +64,7 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     failure = message = ""
     try:
         _parse_flags(sys.argv, flags.FLAGS)
+        heap.watch()
         status = main() or 0
         sys.stdout.flush()
     except UserError as error:
