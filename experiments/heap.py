@@ -10,14 +10,16 @@ back before the next program is compiled.
 import ctypes
 import os
 import re
+import sys
 import threading
 
 _SIZES = (2**12, 2**20)  # bytes: where lists are short, and what a step itself may leave free
-_LONG = 0.5  # seconds of compilation, which leave less than that behind
+_LONG = 0.5  # seconds of compilation, which leave many holes
 _PASSES = 3  # a list holds pieces of up to twice a size, of which less than that is left
 _HEADER = 16  # bytes that malloc adds, at most
 
 _taken: list[int] = []
+_fragmented = False  # by a long compilation; a short one's end takes the holes again
 _lock = threading.Lock()  # the initial weights are compiled in another thread
 
 
@@ -25,16 +27,20 @@ def watch() -> None:
     """Holes are filled after each compilation from now on, for scripts that keep their memory."""
     if "arena_max=1" not in os.environ.get("GLIBC_TUNABLES", ""):
         return  # not glibc, or arenas without number
-    from jax import monitoring  # JAX is there by now, if a script needs it
+    if "jax" in sys.modules:  # else this script compiles nothing
+        from jax import monitoring
 
-    monitoring.register_event_duration_secs_listener(_compiling)
+        monitoring.register_event_duration_secs_listener(_compiling)
 
 
 def _compiling(event: str, seconds: float, **_: object) -> None:
+    global _fragmented
     if event.endswith("jaxpr_to_mlir_module_duration"):  # XLA comes next
         release()
-    elif event.endswith("backend_compile_duration") and seconds > _LONG:
-        fill()
+    elif event.endswith("backend_compile_duration"):
+        _fragmented = _fragmented or seconds > _LONG
+        if _fragmented:
+            fill()
 
 
 def fill() -> None:

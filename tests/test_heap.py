@@ -54,10 +54,15 @@ libc.free(libc.malloc(4_000_000))
 print(count())
 lowered = jax.jit(lambda x: x + 2).lower(1)
 print(count())
+heap._LONG = 100  # this one is a short one
+lowered.compile()
+libc.free(libc.malloc(4_000_000))
+print(count())
 """
-    filled, free = map(int, child(code).split())
+    filled, free, again = map(int, child(code).split())
     assert free >= 400  # lowering takes a few
     assert filled < free / 2
+    assert again < free / 2
 
 
 def test_a_heap_with_other_settings_is_left_alone():
