@@ -94,8 +94,6 @@ def _forward(hidden, matrix, targets, weights, label_smoothing):
     mean_row = _mean_row(matrix)
     order = _order(matrix)
     axis = order.index("v")
-    words = jnp.arange(vocab_size, dtype=targets.dtype)
-    words = jnp.expand_dims(words, [a for a in range(3) if a != axis])
     columns = jax.lax.optimization_barrier(matrix.T) if axis == 0 else None  # turned over once
 
     def body(carry, chunk):
@@ -103,10 +101,12 @@ def _forward(hidden, matrix, targets, weights, label_smoothing):
         h, y, w = _take(chunk, hidden, targets, weights)
         new, exponentials, normaliser = _chunk(h, matrix, mean_row, y, w, label_smoothing, order)
         # d loss / d logits = softmax - target distribution
-        y, w, normaliser = (jnp.expand_dims(a, axis) for a in (y, w, normaliser))
-        gradient = exponentials * (w / normaliser)
-        gradient -= w * (
-            jnp.where(y == words, 1 - label_smoothing, 0.0) + label_smoothing / vocab_size
+        words = jnp.arange(vocab_size, dtype=y.dtype)
+        words = jnp.expand_dims(words, [a for a in range(3) if a != axis])
+        is_target = jnp.expand_dims(y, axis) == words
+        gradient = exponentials * jnp.expand_dims(w / normaliser, axis)
+        gradient -= jnp.expand_dims(w, axis) * (
+            jnp.where(is_target, 1 - label_smoothing, 0.0) + label_smoothing / vocab_size
         )
         gradient = gradient.astype(h.dtype)
         wide = {"preferred_element_type": jnp.float32}
