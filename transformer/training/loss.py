@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from transformer import sharding
 from transformer.sharding import constrain, platform
 
 # Tokens of a chunk, for each shard. An accelerator needs products that fill it; on a CPU
 # 256 x 8,000 float32 logits are 8 MB, which its cache still holds.
 CHUNK_TOKENS = 4_096
 CPU_CHUNK_TOKENS = 256
-# Up to this d_model CPUs take logits with the vocabulary first [V G c]. All three products then
+# Up to this d_model CPUs take logits with the whole vocabulary first [V G c]. All three products then
 # read their operands as they lie; of [G c V] the matrix's gradient packs one turned over, which
 # takes as long as the product where d_model is small.
 CPU_VOCABULARY_FIRST = 256
@@ -148,7 +149,8 @@ def _zero_sums(shards: int) -> LossSums:
 
 def _order(matrix: Float[Array, "V D"]) -> str:
     """The axes of the logits, as `CPU_VOCABULARY_FIRST` says."""
-    first = platform() == "cpu" and matrix.shape[1] <= CPU_VOCABULARY_FIRST
+    narrow = platform() == "cpu" and matrix.shape[1] <= CPU_VOCABULARY_FIRST
+    first = narrow and sharding.shards("vocab") == 1
     return "vgc" if first else "gcv"
 
 
