@@ -19,9 +19,9 @@ from transformer.sharding import constrain, platform
 # 256 x 8,000 float32 logits are 8 MB, which its cache still holds.
 CHUNK_TOKENS = 4_096
 CPU_CHUNK_TOKENS = 256
-# Up to this d_model CPUs take logits with the whole vocabulary first [V G c]. All three products then
-# read their operands as they lie; of [G c V] the matrix's gradient packs one turned over, which
-# takes as long as the product where d_model is small.
+# Up to this d_model CPUs take logits with the vocabulary first [V G c], where no mesh cuts it. All
+# three products then read their operands as they lie; of [G c V] the matrix's gradient packs one
+# turned over, which takes as long as the product where d_model is small.
 CPU_VOCABULARY_FIRST = 256
 
 
